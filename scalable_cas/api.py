@@ -1,0 +1,173 @@
+"""`Store`: an open store, from Python. The work on a store as a whole is in `ops`; this is its public face."""
+
+from __future__ import annotations
+
+from scalable_cas import config
+from scalable_cas.errors import NothingFound, ObjectNotFound, ScalableCasError
+from scalable_cas.format.kinds import BLOB, KIND_NAMES
+from scalable_cas.store.core import StoreCore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+    from typing import Any, Self
+
+    from scalable_cas.ops.gc import GcPlan, GcResult
+    from scalable_cas.ops.listing import Entry
+    from scalable_cas.ops.verify import Verification
+
+
+class NotABlob(ScalableCasError):
+    """The object is there but is no plain bytes. ``oid`` is hex; ``kind`` is "value", "tree" or "list"."""
+
+    def __init__(self, oid: str, kind: str) -> None:
+        super().__init__(f"object {oid} is a {kind}, not a blob; `scalable-cas cat-file -p` shows what it holds")
+        self.oid = oid
+        self.kind = kind
+
+
+class ObjectInfo:
+    """What is known of an object without reading it: ``kind`` ("blob", "value", …), ``size`` of its content and ``stored``
+    size of its file, both in bytes.
+    """
+
+    __slots__ = ("kind", "size", "stored")
+
+    def __init__(self, kind: str, size: int, stored: int) -> None:
+        self.kind = kind
+        self.size = size
+        self.stored = stored
+
+    def __repr__(self) -> str:
+        return f"ObjectInfo(kind={self.kind!r}, size={self.size}, stored={self.stored})"
+
+
+class Store(StoreCore):
+    """An open store, to be used as a context manager, and accepted by `@cacheable(_store=…)`.
+
+    Object names are given as 64 hex digits or a unique abbreviation of at least 4, and returned as 64.
+
+    Raises, when opened:
+        StoreNotFound: there is none at that place.
+        StoreVersionError, StoreReadOnly, IndexDamaged, ConfigError: as `StoreCore`.
+    """
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the store at ``path``."""
+        return cls(path)
+
+    @classmethod
+    def init(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the store at ``path``, making it first if there is none."""
+        return cls(path, create=True)
+
+    @classmethod
+    def discover(cls, start: str | os.PathLike[str] | None = None) -> Self:
+        """Open the store that a call from the folder ``start`` (default: the working directory) would use."""
+        import os
+
+        return cls(config.find_place(config.Environ(), os.path.abspath(start) if start is not None else None).path)
+
+    # --- objects ---------------------------------------------------------------------------------------
+
+    def put_bytes(self, data: bytes | bytearray | memoryview) -> str:
+        """Store ``data`` as a blob and return its name, which is its BLAKE3 digest: what `b3sum` prints.
+
+        gc removes it unless an entry names it or it is pinned.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        return self.put_object(BLOB, data).hex()
+
+    def get_bytes(self, oid: str) -> bytes:
+        """The content of a blob, its digest checked.
+
+        Raises:
+            ValueError: not an id or an abbreviation of one.
+            ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
+            NotABlob: it is of another kind.
+            CorruptObject, ObjectUnreadable: its file is damaged, or cannot be read.
+        """
+        name = self._object(oid)
+        head, content = self.get_object(name)
+        if head.kind != BLOB:
+            raise NotABlob(name.hex(), KIND_NAMES[head.kind])
+        return bytes(content)
+
+    def exists(self, oid: str) -> bool:
+        """Whether an object of that name is in the store; its content is not checked.
+
+        Raises:
+            ValueError: not an id or an abbreviation of one.
+            AmbiguousPrefix: more than one object is called so.
+        """
+        from scalable_cas.ops.selection import select_object
+
+        return select_object(self, oid) is not None
+
+    def stat(self, oid: str) -> ObjectInfo:
+        """Kind and sizes of an object; its content is not checked.
+
+        Raises:
+            ValueError: not an id or an abbreviation of one.
+            ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
+            CorruptObject, ObjectUnreadable: its header is damaged, or cannot be read.
+        """
+        name = self._object(oid)
+        head = self.objects.head(name)
+        seen = self.objects.stat(name)
+        if seen is None:  # gc took it between the two looks
+            raise ObjectNotFound(name.hex())
+        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, seen.st_size)
+
+    def _object(self, oid: str) -> bytes:
+        from scalable_cas.ops.selection import select_object
+
+        found = select_object(self, oid)
+        if found is None:
+            raise ObjectNotFound(oid)
+        return found
+
+    # --- the whole -------------------------------------------------------------------------------------
+
+    def entries(self, function: str | None = None) -> Iterator[Entry]:
+        """The stored calls, of all functions or of one, named in full or by an unambiguous ending of its name.
+
+        Raises:
+            AmbiguousName: more than one function is called so.
+        """
+        from scalable_cas.ops.listing import entries
+        from scalable_cas.ops.selection import select_function
+
+        if function is None:
+            return entries(self)
+        try:
+            return entries(self, select_function(self, function))
+        except NothingFound:  # to ask for what is not there is a question with an answer
+            return iter(())
+
+    def verify(self, *, quick: bool = False) -> Verification:
+        """Check every object against its name, and every entry against its objects; nothing is changed.
+
+        ``quick`` compares sizes and headers only.
+        """
+        from scalable_cas.ops.verify import verify
+
+        return verify(self, quick=quick)
+
+    def gc(self, *, dry_run: bool = False, **policy: Any) -> GcPlan | GcResult:
+        """Drop the entries that a policy names, and the objects that nothing needs.
+
+        Args:
+            dry_run: return the plan and change nothing.
+            policy: ``older_than`` and ``unused_for`` in seconds, ``max_size`` in bytes, ``keep_last`` entries of each
+                function, ``function`` to which all of these are limited. Without any of them only expired entries and
+                objects that no entry names are dropped.
+        """
+        from scalable_cas.ops.gc import Policy, execute, plan_gc
+
+        plan = plan_gc(self, Policy(**policy))
+        return plan if dry_run else execute(self, plan)

@@ -1,0 +1,305 @@
+"""What happens around a call that is not a plain hit: misses, options, async functions, and the functions attached to a wrapper."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from scalable_cas import clock
+from scalable_cas.caching import session as sessions
+from scalable_cas.codecs.base import encode
+from scalable_cas.errors import CacheWarning, NotStorable
+from scalable_cas.format.record import Record
+from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.store.flight import Waiting, wait_bound
+from scalable_cas.store.reader import MISS
+from scalable_cas.store.telemetry import Counters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scalable_cas.caching.options import Options
+    from scalable_cas.caching.session import Session
+    from scalable_cas.keys.call import CallKeyer
+    from scalable_cas.ops.explain import Explanation
+    from scalable_cas.store.core import StoreCore
+
+BYPASS = "_cache_bypass"
+
+CacheInfo = namedtuple("CacheInfo", ("hits", "misses", "entries", "size"))  # noqa: PYI024 - typing costs 5 ms to import
+CacheInfo.__doc__ = "``hits`` and ``misses`` of this process; ``entries`` and ``size`` (bytes) of the function in the store."
+
+ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
+
+
+class CachedFunction:
+    """A function, how its calls are keyed, and what was asked for. One per decoration; carried by the wrapper."""
+
+    def __init__(self, function: Callable[..., Any], keyer: CallKeyer, options: Options) -> None:
+        self.function = function
+        self.keyer = keyer
+        self.options = options
+        self.session: Session | None = None
+        self.counters = Counters()
+        self._known_seconds: float | None = None
+        self._said: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachedFunction, (self.function, self.keyer, self.options)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a hit needs no look at the options."""
+        options = self.options
+        return not options.void and not options.recompute and options.place is None
+
+    def attach(self, wrapper: Any) -> None:
+        """Give the wrapper its functions."""
+        for name in ATTACHED:
+            setattr(wrapper, name, getattr(self, name))
+        wrapper.__scalable_identity__ = self.keyer.identity
+
+    # --- sessions --------------------------------------------------------------------------------------
+
+    def now(self) -> Session:
+        """The session for a call now."""
+        session = sessions.current() if self.options.place is None else sessions.explicit(self.options.place)
+        if session.store is not None and self.session is not session:
+            self.enter(session)
+        return session
+
+    def enter(self, session: Session) -> None:
+        """Count in the store of this session from now on."""
+        store = session.store
+        if store is not None:
+            before = self.session.store if self.session is not None else None
+            if before is not store:
+                self.counters = store.notes.telemetry.counters(self.keyer.name)
+            self.session = session
+
+    def broken(self, error: Exception) -> Any:
+        """A fault of the cache that nobody foresaw: say so once and go on as if nothing were stored."""
+        self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
+        return MISS
+
+    def warn(self, text: str) -> None:
+        """One `CacheWarning` per text and wrapper."""
+        if text not in self._said:
+            self._said.add(text)
+            import warnings
+
+            warnings.warn(f"{self.keyer.name}: {text}", CacheWarning, stacklevel=4)
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call with every option looked at."""
+        bypass = bool(kwargs.pop(BYPASS, False)) or self.options.recompute
+        session = self.now()
+        if self.options.void or session.store is None:
+            return self.function(*args, **kwargs)
+        key, used_args, used_kwargs, inputs = self.keyer.bind(args, kwargs, session.seed)
+        rowkey = self.keyer.fnid + key
+        if not bypass:
+            value = self._read(session.store, rowkey)
+            if value is not MISS:
+                return value
+            return self.miss(session, rowkey, used_args, used_kwargs, inputs)
+        run = Run(self, session, rowkey, used_args, used_kwargs, inputs, replace=True)
+        return run.finish(self.function(*used_args, **used_kwargs))
+
+    def miss(self, session: Session, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Any) -> Any:
+        """Nothing is stored: wait for whoever computes this key, or compute it."""
+        store = session.store
+        assert store is not None
+        flies = self.options.store and store.flights.owner(rowkey) != (me := _thread())
+        if flies:
+            waiting = None
+            while not store.flights.try_enter(rowkey, me):
+                waiting = waiting or Waiting(store.flights, rowkey, wait_bound(self._known_seconds))
+                pause = waiting.pause()
+                if pause is None:
+                    flies = False
+                    break
+                clock.sleep(pause)
+                value = self._read(store, rowkey)
+                if value is not MISS:
+                    return value
+            else:
+                value = self._read(store, rowkey)  # it may have been published between our look and our entry
+                if value is not MISS:
+                    store.flights.leave(rowkey)
+                    return value
+        try:
+            run = Run(self, session, rowkey, args, kwargs, inputs)
+            result = self.function(*args, **kwargs)
+        except BaseException:
+            if flies:
+                store.flights.leave(rowkey)
+            raise
+        return run.finish(result, flies=flies)
+
+    async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `call` and `miss`, for a coroutine function: waiting never blocks the event loop."""
+        import asyncio
+
+        bypass = bool(kwargs.pop(BYPASS, False)) or self.options.recompute
+        session = self.now()
+        store = session.store
+        if self.options.void or store is None:
+            return await self.function(*args, **kwargs)
+        key, args, kwargs, inputs = self.keyer.bind(args, kwargs, session.seed)
+        rowkey = self.keyer.fnid + key
+        flies = False
+        if not bypass:
+            value = self._read(store, rowkey)
+            if value is not MISS:
+                return value
+            me = asyncio.current_task()
+            flies = self.options.store and store.flights.owner(rowkey) is not me
+            waiting = None
+            while flies and not store.flights.try_enter(rowkey, me):
+                waiting = waiting or Waiting(store.flights, rowkey, wait_bound(self._known_seconds))
+                pause = waiting.pause()
+                if pause is None:
+                    flies = False
+                    break
+                await asyncio.sleep(pause)
+                value = self._read(store, rowkey)
+                if value is not MISS:
+                    return value
+            value = self._read(store, rowkey) if flies else MISS
+            if value is not MISS:
+                store.flights.leave(rowkey)
+                return value
+        try:
+            run = Run(self, session, rowkey, args, kwargs, inputs, replace=bypass)
+            result = await self.function(*args, **kwargs)
+        except BaseException:
+            if flies:
+                store.flights.leave(rowkey)
+            raise
+        return run.finish(result, flies=flies)
+
+    def _read(self, store: StoreCore, rowkey: bytes) -> Any:
+        try:
+            return store.read(rowkey, self.counters, self.options.limit)
+        except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
+            return self.broken(error)
+
+    def took(self, seconds: float) -> None:
+        """Remember the longest run, which bounds how long others wait for one."""
+        self._known_seconds = max(seconds, self._known_seconds or 0.0)
+
+    # --- attached to the wrapper -----------------------------------------------------------------------
+
+    def _open(self) -> StoreCore | None:
+        store = self.now().store
+        if store is not None and not store.is_alive():
+            store.reopen()
+        return store
+
+    def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        key, _, _, _ = self.keyer.bind(args, kwargs, self.now().seed)
+        return self.keyer.fnid + key
+
+    def cache_key(self, *args: Any, **kwargs: Any) -> str:
+        """The call key, 64 hex digits."""
+        return self._rowkey(args, kwargs)[8:].hex()
+
+    def is_cached(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether the call would be a hit; runs nothing."""
+        rowkey = self._rowkey(args, kwargs)
+        store = self._open()
+        return store is not None and not self.options.void and store.contains(rowkey, self.options.limit)
+
+    def cache_info(self) -> CacheInfo:
+        """Hits and misses of this process, entries and bytes of this function in the store."""
+        from scalable_cas.ops.usage import function_usage
+
+        store = self._open()
+        entries, size = (0, 0) if store is None else function_usage(store, self.keyer.fnid)
+        return CacheInfo(self.counters.hits, self.counters.misses, entries, size)
+
+    def cache_clear(self) -> int:
+        """Forget every entry of this function, all versions; returns how many."""
+        store = self._open()
+        if store is None:
+            return 0
+        store.writer.flush()
+        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", self.keyer.fnid)])
+
+    def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
+        """Forget one entry; returns whether there was one."""
+        rowkey = self._rowkey(args, kwargs)
+        store = self._open()
+        return store is not None and store.forget([rowkey]) == 1
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that is."""
+        from scalable_cas.ops.explain import explain
+
+        session = self.now()
+        rowkey = self._rowkey(args, kwargs)
+        parts = self.keyer.parts(args, kwargs, session.seed)
+        return explain(self._open(), self.keyer.name, rowkey, parts, self.keyer.version, self.options.limit, cached=not self.options.void)
+
+
+class Run:
+    """One run of the function: its record is begun before, from the arguments as they are then, and finished after."""
+
+    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
+
+    def __init__(self, cached: CachedFunction, session: Session, rowkey: bytes, args: Any, kwargs: Any, inputs: Any, *, replace: bool = False) -> None:
+        assert session.store is not None
+        self._cached = cached
+        self._store = session.store
+        self._inputs = inputs
+        self._replace = replace
+        cached.counters.misses += 1
+        keyer = cached.keyer
+        parts = keyer.parts(args, kwargs, session.seed) if cached.options.store else ()
+        self._record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        self._record.ttl = cached.options.limit or 0
+        self._since = clock.perf_counter()
+
+    def finish(self, result: Any, *, flies: bool = False) -> Any:
+        """Store the result if it is to be stored; return it in any case."""
+        record, cached, store = self._record, self._cached, self._store
+        record.seconds = clock.perf_counter() - self._since
+        record.created = clock.now_ns()
+        cached.counters.spent += record.seconds
+        cached.took(record.seconds)
+        stored = False
+        try:
+            if self._wanted(result):
+                store.save(record, encode(result), replace=self._replace)
+                stored = True
+        except NotStorable as error:
+            cached.warn(f"{error}; it is returned")
+        except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
+            cached.broken(error)
+        finally:
+            if flies and not stored:
+                store.flights.leave(record.rowkey)
+        store.say()
+        return result
+
+    def _wanted(self, result: Any) -> bool:
+        options, cached = self._cached.options, self._cached
+        if not options.store:
+            return False
+        if options.result is not None and result is not None and not isinstance(result, options.result):
+            cached.warn(f"the result is a {type(result).__name__}, not the declared {options.result.__name__}; it is returned but not stored")
+            return False
+        if self._inputs and (changed := inputs_unchanged(self._inputs)) is not None:
+            cached.warn(f"the input {changed!r} changed while the function ran; the result is returned but not stored")
+            return False
+        return options.cache_if is None or bool(options.cache_if(result))
+
+
+def _thread() -> int:
+    import threading
+
+    return threading.get_ident()

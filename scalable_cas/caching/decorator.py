@@ -1,0 +1,135 @@
+"""`@cacheable`, and the path of a hit: the function `wrapper` in `_wrap` is all of it.
+
+A call is bound and hashed (`keys`), looked up and decoded (`store.reader`), and returned. Whatever is not a hit goes on in `calls.py`.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+
+from scalable_cas.caching.calls import BYPASS, CachedFunction
+from scalable_cas.caching.options import Options, is_coroutine, refuse_generators, result_type
+from scalable_cas.caching.session import current
+from scalable_cas.keys.call import CallKeyer
+from scalable_cas.store.reader import MISS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
+    from os import PathLike
+    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+    from scalable_cas.caching.calls import CacheInfo
+    from scalable_cas.ops.explain import Explanation
+    from scalable_cas.store.core import StoreCore
+
+    P = ParamSpec("P")
+    R = TypeVar("R", covariant=True)
+
+    class Cached(Protocol[P, R]):
+        """A decorated function: the function's own signature, and what the cache adds."""
+
+        __name__: str
+        __qualname__: str
+        __wrapped__: Callable[P, R]
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
+        def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str: ...
+        def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        def cache_info(self) -> CacheInfo: ...
+        def cache_clear(self) -> int: ...
+        def cache_forget(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation: ...
+
+    @overload
+    def cacheable(function: Callable[P, R], /) -> Cached[P, R]: ...
+    @overload
+    def cacheable(
+        return_type: type | None = None, /, *, void: bool = False, recompute: bool = False, store: bool = True,
+        _version: str | int | None = None, _ignore: Iterable[str] = (), _ttl: float | timedelta | None = None, _cache_if: Callable[[Any], object] | None = None,
+        _store: StoreCore | str | PathLike[str] | None = None, _arg_types: Mapping[str, Any] = {}, **arg_types: Any,
+    ) -> Callable[[Callable[P, R]], Cached[P, R]]: ...  # fmt: skip
+
+
+def cacheable(  # type: ignore[misc]  # the overloads are what a type checker sees; this takes both forms
+    return_type: Any = None, *, void: bool = False, recompute: bool = False, store: bool = True, _version: str | int | None = None, _ignore: Iterable[str] = (),
+    _ttl: float | timedelta | None = None, _cache_if: Callable[[Any], object] | None = None, _store: StoreCore | str | PathLike[str] | None = None,
+    _arg_types: Mapping[str, Any] | None = None, **arg_types: Any,
+) -> Any:  # fmt: skip
+    """Store a function's results, and return them when it is called again with the same arguments.
+
+    Use it bare, called, or with options: ``@cacheable``, ``@cacheable()``, ``@cacheable(ValueType)``, ``@cacheable(return_type=dict, scenario_id=int)``.
+
+    Args:
+        return_type: the type of the result: a Python type (another result is returned but not stored) or `ValueType` for any.
+        void: the function is run for its side effect: never cached.
+        recompute: always run, and replace what is stored.
+        store: False looks up but writes nothing.
+        _version: str or int, part of the key.
+        _ignore: names of arguments left out of the key.
+        _ttl: seconds or a timedelta; an older entry is a miss.
+        _cache_if: a predicate on the result; where it is false the result is returned and not stored.
+        _store: a `Store` or a path; by default the store is found as the documentation of configuration says.
+        _arg_types: declared types of arguments whose names collide with an option.
+        **arg_types: how to hash an argument: ``int``, ``float``, ``bool``, ``str``, ``bytes`` (converted without loss), any class, a wrapper type such as `FileType`.
+
+    Raises:
+        TypeError: at decoration, for an unknown argument name, an option of the wrong type, or a generator function.
+    """
+    options = Options(return_type=None, void=void, recompute=recompute, store=store, ttl=_ttl, cache_if=_cache_if, place=_store)
+    keying = {"version": _version, "ignore": (_ignore,) if isinstance(_ignore, str) else tuple(_ignore), "arg_types": {**arg_types, **(_arg_types or {})}}
+    is_type = return_type is None or isinstance(return_type, type) or hasattr(return_type, "__origin__")
+    if not is_type and (callable(return_type) or isinstance(return_type, (classmethod, staticmethod))):
+        return _decorate(return_type, options, keying)
+    options.result = result_type(return_type)
+    return lambda function: _decorate(function, options, keying)
+
+
+def _decorate(function: Any, options: Options, keying: dict[str, Any]) -> Any:
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(_decorate(function.__func__, options, keying))
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"cacheable decorates functions, not {type(function).__name__}")
+    refuse_generators(function)
+    return _wrap(CachedFunction(function, CallKeyer(function, **keying), options))
+
+
+def _wrap(cached: CachedFunction) -> Any:
+    function, bind, fnid = cached.function, cached.keyer.bind, cached.keyer.fnid
+    limit = cached.options.limit
+    simple = cached.is_simple  # no option that changes what a hit is
+
+    if is_coroutine(function):
+
+        @wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return await cached.call_async(args, kwargs)
+
+    elif not simple:
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return cached.call(args, kwargs)
+
+    else:
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            session = current()
+            if session.store is None or (kwargs and BYPASS in kwargs):
+                return cached.call(args, kwargs)
+            if cached.session is not session:
+                cached.enter(session)
+            key, used_args, used_kwargs, inputs = bind(args, kwargs, session.seed)
+            try:
+                value = session.store.read(fnid + key, cached.counters, limit)
+            except Exception as error:  # noqa: BLE001 - the one boundary that keeps a broken cache from breaking a program (I6); the function runs instead
+                value = cached.broken(error)
+            if value is not MISS:
+                return value
+            return cached.miss(session, fnid + key, used_args, used_kwargs, inputs)
+
+    cached.attach(wrapper)
+    return wrapper

@@ -1,0 +1,86 @@
+"""The options of `@cacheable`, checked once at decoration."""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas.keys.wrappers import DirType, FileType, GenericType
+from scalable_cas.store.core import StoreCore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # flags of a code object (inspect.CO_*)
+
+
+class Options:
+    """What was asked for. ``limit`` is the age limit in ns or None; ``place`` a path, an open store or None; ``result`` the declared result type or None."""
+
+    __slots__ = ("cache_if", "limit", "place", "recompute", "result", "store", "void")
+
+    def __init__(self, *, return_type: Any, void: bool, recompute: bool, store: bool, ttl: Any, cache_if: Any, place: Any) -> None:
+        for name, flag in (("void", void), ("recompute", recompute), ("store", store)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, not {flag!r}; an argument of that name is declared in _arg_types")
+        if cache_if is not None and not callable(cache_if):
+            raise TypeError("_cache_if must be a function of the result")
+        if place is not None and not isinstance(place, (str, os.PathLike, StoreCore)):
+            raise TypeError("_store must be a Store or a path")
+        self.void = void
+        self.recompute = recompute
+        self.store = store
+        self.limit = _nanoseconds(ttl)
+        self.cache_if: Callable[[Any], object] | None = cache_if
+        self.place: str | StoreCore | None = place if place is None or isinstance(place, StoreCore) else os.path.abspath(os.path.expanduser(os.fspath(place)))
+        self.result = result_type(return_type)
+
+
+def _nanoseconds(ttl: Any) -> int | None:
+    if ttl is None:
+        return None
+    seconds = ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise TypeError(f"_ttl must be a number of seconds from 0 up or a timedelta, not {ttl!r}")
+    return int(seconds * 1e9)
+
+
+def result_type(declared: Any) -> type | None:
+    """The class that results must have to be stored, or None for any."""
+    if declared is None:
+        return None
+    declared = getattr(declared, "__origin__", declared)  # list[int] -> list
+    if not isinstance(declared, type):
+        raise TypeError(f"return_type must be a type, not {declared!r}")
+    if issubclass(declared, (FileType, DirType)):
+        raise TypeError("results that are files or directories are not supported by this version: return their content, or use void=True")
+    return None if issubclass(declared, GenericType) else declared
+
+
+def refuse_generators(function: Any) -> None:
+    """A generator is used up by its first reader, so it cannot be given to two callers.
+
+    Raises:
+        TypeError: with the remedy.
+    """
+    flags = code_flags(function)
+    if flags & (_GENERATOR | _ASYNC_GENERATOR):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"{name} is a generator function and cannot be cached; return a list, or decorate the function that makes each item")
+
+
+def is_coroutine(function: Any) -> bool:
+    """Whether calling the function gives a coroutine."""
+    return bool(code_flags(function) & _COROUTINE)
+
+
+def code_flags(function: Any) -> int:
+    """The flags of the code that runs when ``function`` is called; 0 for builtins. Partials and bound methods are looked through, wrappers are not."""
+    while (inner := getattr(function, "func", None) or getattr(function, "__func__", None)) is not None and not hasattr(function, "__code__"):
+        function = inner
+    code = getattr(function, "__code__", None)
+    if code is None and not isinstance(function, type):
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+    flags: int = getattr(code, "co_flags", 0)
+    return flags

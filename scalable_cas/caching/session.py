@@ -1,0 +1,112 @@
+"""Which store a call uses: found at the first call, kept until the environment says otherwise.
+
+A later ``chdir`` does not move the store, a later change of ``SCALABLE_CACHE_DIR`` is seen at the next call. A store that cannot be used costs one `CacheWarning`; the program goes on without it, and the place is tried
+again after a second, so that a long-lived notebook recovers when its ``scalable.yaml`` is mended.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas import clock, config
+from scalable_cas.errors import CacheWarning, ScalableCasError
+from scalable_cas.store import core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_RETRY = 1.0  # seconds after which an unusable place is looked at again
+
+
+class Session:
+    """A store (or None, if there is none to be used), the seed, and whether the cache is switched off."""
+
+    __slots__ = ("expires", "off", "seed", "store")
+
+    def __init__(self, store: core.StoreCore | None, seed: str | None, *, off: bool, expires: float = float("inf")) -> None:
+        self.store = store
+        self.seed = seed
+        self.off = off
+        self.expires = expires
+
+
+_state: Any = None
+_session: Session | None = None
+_stores: dict[str, core.StoreCore] = {}
+_default_path: str | None = None  # found at the first call without SCALABLE_CACHE_DIR
+_explicit: dict[tuple[Any, str], Session] = {}
+_said: set[str] = set()
+
+
+def current() -> Session:
+    """The session for a call now. Half a microsecond unless something changed."""
+    global _state, _session
+    state = config.environment_state()
+    session = _session
+    if session is None or state != _state or session.expires < clock.monotonic():
+        session = _session = _make(config.Environ(state), None)
+        _state = state
+    return session
+
+
+def explicit(place: str | core.StoreCore) -> Session:
+    """The session for a decorator with ``_store=``: a path or an open store."""
+    environ = config.Environ()
+    if isinstance(place, core.StoreCore):
+        return Session(place, environ.seed, off=environ.off)
+    key = (config.environment_state(), place)
+    found = _explicit.get(key)
+    if found is None or found.expires < clock.monotonic():
+        found = _explicit[key] = _make(environ, place)
+    return found
+
+
+def _make(environ: config.Environ, path: str | None) -> Session:
+    global _default_path
+    if environ.off:
+        return Session(None, environ.seed, off=True)
+    try:
+        if path is None:
+            if environ.cache_dir is not None:
+                path = config.find_place(environ).path
+            else:
+                path = _default_path = _default_path or config.find_place(environ).path
+        return Session(open_store(path, environ), environ.seed, off=False)
+    except (ScalableCasError, OSError) as error:
+        warn_once(error)
+        return Session(None, environ.seed, off=False, expires=clock.monotonic() + _RETRY)
+
+
+def open_store(path: str, environ: config.Environ) -> core.StoreCore:
+    """The store at ``path``, opened once per process and index place; made if there is none.
+
+    Raises:
+        ScalableCasError: it cannot be used.
+    """
+    key = f"{os.path.abspath(path)}\0{environ.index_dir}\0{environ.telemetry}"
+    store = _stores.get(key)
+    if store is None or not store.is_open:
+        store = _stores[key] = core.StoreCore(path, create=True, heal=True)
+    return store
+
+
+def warn_once(error: BaseException) -> None:
+    """One `CacheWarning` per cause and process."""
+    text = str(error)
+    if text not in _said:
+        _said.add(text)
+        import warnings
+
+        warnings.warn(f"{text}; the function runs without its cache", CacheWarning, stacklevel=5)
+
+
+def _forget() -> None:
+    """In a forked child: nothing is open here."""
+    global _state, _session
+    _state = _session = None
+    _stores.clear()
+    _explicit.clear()
+
+
+core.on_fork(_forget)

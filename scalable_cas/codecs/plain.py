@@ -1,0 +1,110 @@
+"""The codec "plain": data of Python's own types as msgpack with tags, exact in type and value, decoded
+without code.
+
+docs/reference/values-v1.md gives the bytes. A head without tags is plain msgpack; `TAGGED` before it says
+that it has some. A hit on ordinary data (dicts, lists, text, numbers) is therefore one call of msgpack's C
+unpacker.
+"""
+
+from __future__ import annotations
+
+from msgpack import unpackb
+
+from scalable_cas.codecs.encoded import Encoded
+from scalable_cas.codecs.lowering import LEAVES, Lowering, pack
+from scalable_cas.codecs.tags import TAGGED, NotPlain
+from scalable_cas.errors import MalformedObject, UntrustedEntry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from scalable_cas.codecs.lifting import Reader
+
+NAME = "plain"
+
+_TAGGED_PREFIX = bytes([TAGGED])
+
+_reader: type[Reader] | None = None
+
+
+def encode(value: object) -> Encoded | None:
+    """Encode a value, or return `None` if another codec has to: it is of other types, or has mutable objects
+    that occur twice, or is nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        try:
+            if type(value) is dict and _all_leaves(value) and _all_leaves(value.values()):
+                return Encoded(
+                    NAME, pack(value)
+                )  # the usual small result: no walk, nothing in it can occur twice
+            return _encode(value, wide=False)
+        except OverflowError:
+            return _encode(value, wide=True)
+    except (NotPlain, ValueError, TypeError, RuntimeError):
+        # ValueError: a part is too large for msgpack. RuntimeError: too little of the stack is left for this
+        # walk, or, as TypeError, another thread changed the value meanwhile. The general codec may still be
+        # able to.
+        return None
+
+
+def _all_leaves(items: Iterable[object]) -> bool:
+    return LEAVES.issuperset(map(type, items))
+
+
+def _encode(value: object, *, wide: bool) -> Encoded:
+    buffers: list[bytes] = []
+    state = Lowering(buffers, wide=wide)
+    head = pack(state.lower(value))
+    return Encoded(NAME, _TAGGED_PREFIX + head if state.tagged else head, tuple(buffers))
+
+
+def unpack(head: bytes | memoryview) -> Any:
+    """Decode the head of a trusted value without buffers: the hit path.
+
+    Raises:
+        MalformedObject: as `decode`.
+    """
+    try:
+        if head[0] != TAGGED:
+            return unpackb(head, strict_map_key=False, unicode_errors="surrogatepass", ext_hook=_no_tag)
+    except (ValueError, TypeError, LookupError, MemoryError) as error:
+        raise _malformed(error) from error
+    return decode(head, (), trusted=True)
+
+
+def decode(head: bytes | memoryview, buffers: Sequence[Any], *, trusted: bool) -> Any:
+    """Decode a value.
+
+    With `trusted=False` no code of a class or module is run and nothing is imported but the standard
+    library's own modules of plain types.
+
+    Raises:
+        MalformedObject: the bytes are not such a value, or a class that they name has gone or changed.
+        UntrustedEntry: not trusted, and decoding would import or run code.
+    """
+    global _reader
+    if _reader is None:
+        # Heads without tags do not need it. Kept: an import costs 1 µs at each call even when it is done.
+        from scalable_cas.codecs.lifting import Reader
+
+        _reader = Reader
+    tagged = len(head) > 0 and head[0] == TAGGED
+    try:
+        return _reader(buffers, trusted=trusted).read(head[1:] if tagged else head)
+    except (MalformedObject, UntrustedEntry):
+        raise
+    except Exception as error:
+        # Broad with reason: hashing a trusted key runs the user's code, and foreign bytes reach the
+        # constructors of a dozen types, each with errors of its own (zoneinfo alone has four). All of them
+        # mean: not a value we wrote.
+        raise _malformed(error) from error
+
+
+def _no_tag(_code: int, _data: bytes) -> object:
+    raise ValueError("a tag in a value without tags")
+
+
+def _malformed(error: Exception) -> MalformedObject:
+    return MalformedObject("plain value", str(error) or type(error).__name__)

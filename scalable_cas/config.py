@@ -1,0 +1,221 @@
+"""Settings: the environment, ``scalable.yaml``, the store's own ``config.json``, and where the store of a call is. The only reader of ``os.environ``."""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PROJECT_FILE = "scalable.yaml"
+STORE_FOLDER = ".scalable"
+_VARIABLES = ("SCALABLE_CACHE", "SCALABLE_CACHE_DIR", "SCALABLE_SEED", "SCALABLE_TELEMETRY", "SCALABLE_INDEX_DIR")
+
+# `os.environ.get` encodes the name and decodes the value at each call: 1 µs, three times a hit. CPython keeps the encoded mapping in `_data`; where that is missing
+# or keyed otherwise (Windows keys it by upper-case text) the public way is used.
+_raw: Any = getattr(os.environ, "_data", None)
+_FAST = isinstance(_raw, dict) and os.name == "posix"
+_ENCODED = tuple(os.fsencode(name) for name in _VARIABLES)
+_CACHE, _DIR, _SEED, _TELEMETRY, _INDEX = _ENCODED
+
+
+def environment_state() -> tuple[Any, ...]:
+    """What the environment says now, in a form that is cheap to take and to compare; `Environ` makes it readable."""
+    if _FAST:
+        get = _raw.get
+        return get(_CACHE), get(_DIR), get(_SEED), get(_TELEMETRY), get(_INDEX)
+    return tuple(os.environ.get(name) for name in _VARIABLES)
+
+
+class Environ:
+    """The environment, read once: ``off``, ``cache_dir``, ``seed``, ``telemetry``, ``index_dir``."""
+
+    __slots__ = ("cache_dir", "index_dir", "off", "seed", "telemetry")
+
+    def __init__(self, state: tuple[Any, ...] | None = None) -> None:
+        values = [os.fsdecode(value) if value is not None else None for value in (state if state is not None else environment_state())]
+        switch, cache_dir, seed, telemetry, index_dir = values
+        self.off = (switch or "").strip().lower() in ("off", "0", "false", "no")
+        self.cache_dir = cache_dir or None
+        self.seed = seed  # unset and empty differ: both are legal salts
+        self.telemetry = (telemetry or "").strip().lower() not in ("0", "off", "false", "no")
+        self.index_dir = index_dir or None
+
+
+def user_config_dir() -> str:
+    """The user's own folder for keys and trust: ``$XDG_CONFIG_HOME/scalable-cas``, else ``~/.config/scalable-cas``."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(base, "scalable-cas")
+
+
+def temporary_dir() -> str:
+    """A folder on this node: ``$TMPDIR`` or ``/tmp``."""
+    return os.environ.get("TMPDIR") or "/tmp"
+
+
+class Project:
+    """What ``scalable.yaml`` says: where it lies, ``local_cache`` and ``name``. Keys that are not ours are left alone."""
+
+    __slots__ = ("folder", "local_cache", "name")
+
+    def __init__(self, folder: str, local_cache: str | None, name: str | None) -> None:
+        self.folder = folder
+        self.local_cache = local_cache
+        self.name = name
+
+
+def load_project(path: str) -> Project:
+    """Read a ``scalable.yaml``.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or one of our keys has an impossible value.
+    """
+    import yaml
+
+    try:
+        with open(path, "rb") as file:
+            content = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(path, " ".join(str(error).split())) from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigError(path, "it is not a mapping of settings")
+    project = content.get("project") or {}
+    if not isinstance(project, dict):
+        raise ConfigError(path, "`project` is not a mapping of settings")
+    texts = {}
+    for key in ("local_cache", "name"):
+        value = project.get(key)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(path, f"`project.{key}` is not text")
+        texts[key] = value or None
+    return Project(os.path.dirname(path), texts["local_cache"], texts["name"])
+
+
+class Place:
+    """Where a store is or should be: ``path``; ``source`` says in words why there; ``project`` if a ``scalable.yaml`` was found."""
+
+    __slots__ = ("path", "project", "source")
+
+    def __init__(self, path: str, source: str, project: Project | None) -> None:
+        self.path = path
+        self.source = source
+        self.project = project
+
+
+def find_place(environ: Environ, start: str | None = None) -> Place:
+    """Where the store of a call from the folder ``start`` lies, in the contract's order (section 4).
+
+    Raises:
+        ConfigError: a broken ``scalable.yaml``, or the working directory is gone.
+    """
+    if environ.cache_dir is not None:
+        return Place(_absolute(os.path.expanduser(environ.cache_dir), start), "SCALABLE_CACHE_DIR", None)
+    here = _absolute("", start)
+    project = None
+    found = _upward(here, PROJECT_FILE, os.path.isfile)
+    if found is not None:
+        project = load_project(found)
+        if project.local_cache is not None and "://" not in project.local_cache:
+            path = os.path.join(project.folder, os.path.expanduser(project.local_cache))
+            return Place(os.path.normpath(path), f"project.local_cache of {found}", project)
+    store = _upward(here, STORE_FOLDER, _own_folder)
+    if store is not None:
+        return Place(store, "the nearest .scalable", project)
+    base = project.folder if project is not None else here
+    return Place(os.path.join(base, STORE_FOLDER), f"beside {PROJECT_FILE}" if project else "the working directory", project)
+
+
+def _absolute(path: str, start: str | None) -> str:
+    try:
+        return os.path.normpath(os.path.join(start or os.getcwd(), path))
+    except FileNotFoundError as error:
+        raise ConfigError("the working directory", "it does not exist any more") from error
+
+
+def _upward(start: str, name: str, accept: Any) -> str | None:
+    folder = start
+    while True:
+        path = os.path.join(folder, name)
+        if accept(path):
+            return path
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def _own_folder(path: str) -> bool:
+    """A folder of this user: a ``.scalable`` that somebody else left in ``/tmp`` or above must not be used."""
+    try:
+        return os.path.isdir(path) and os.stat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+# --- the store's own settings ------------------------------------------------------------------------------
+
+#: name -> (default, possible values, meaning); what `config list` prints.
+SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
+    "sync": ("relaxed", ("relaxed", "strict"), "strict flushes every result to the disk before the call returns"),
+}
+
+
+class Settings:
+    """The settings of one store. Unknown names are refused, so that a misspelt one cannot be believed in."""
+
+    def __init__(self, values: dict[str, Any] | None = None, source: str = "config.json") -> None:
+        self.values = dict(values or {})
+        for name, value in self.values.items():
+            check_setting(name, value, source)
+
+    def get(self, name: str) -> Any:
+        """The value of a setting, its default if it was never set.
+
+        Raises:
+            ConfigError: there is no such setting.
+        """
+        if name not in SETTINGS:
+            raise ConfigError(name, f"no such setting; there are {', '.join(SETTINGS)}")
+        return self.values.get(name, SETTINGS[name][0])
+
+
+def check_setting(name: str, value: Any, source: str) -> None:
+    """Refuse an unknown setting or an impossible value.
+
+    Raises:
+        ConfigError: naming what is possible.
+    """
+    if name not in SETTINGS:
+        raise ConfigError(source, f"no setting is called {name!r}; there are {', '.join(SETTINGS)}")
+    possible = SETTINGS[name][1]
+    if possible is not None and value not in possible:
+        raise ConfigError(source, f"{name} cannot be {value!r}; it can be {', '.join(map(str, possible))}")
+
+
+def unpack_settings(data: bytes, source: str) -> Settings:
+    """Read a ``config.json``.
+
+    Raises:
+        ConfigError: not JSON, an unknown setting or an impossible value.
+    """
+    import json
+
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise ConfigError(source, f"not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(source, "not a JSON object")
+    return Settings(values, source)
+
+
+def pack_settings(settings: Settings) -> bytes:
+    """The bytes of a ``config.json``."""
+    import json
+
+    return (json.dumps(settings.values, indent=2, sort_keys=True) + "\n").encode()

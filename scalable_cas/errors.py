@@ -1,0 +1,217 @@
+"""Every error and warning of the package, grouped by what a handler does with it.
+
+Each class carries fields, not only text, and the exit code that a command ends with. Messages are one line and say what to do.
+Foreign exceptions (lmdb, zstandard, msgpack, OSError) are translated into these at one place per library, always with ``from``.
+"""
+
+from __future__ import annotations
+
+
+class ScalableCasError(Exception):
+    """Base of every error raised by this package. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+# --- objects -----------------------------------------------------------------------------------------------
+
+
+class ObjectNotFound(ScalableCasError, KeyError):
+    """No object of that name is in the store. ``oid`` is its hex name or the prefix that was asked for."""
+
+    def __init__(self, oid: str) -> None:
+        super().__init__(oid)
+        self.oid = oid
+
+    def __str__(self) -> str:
+        return f"no object {self.oid} in this store"
+
+
+class AmbiguousPrefix(ScalableCasError):
+    """More than one id starts with the prefix. ``matches`` are the first few of them, as hex."""
+
+    def __init__(self, prefix: str, matches: tuple[str, ...]) -> None:
+        super().__init__(f"{prefix} is ambiguous: {', '.join(m[:16] for m in matches)}…; give more digits")
+        self.prefix = prefix
+        self.matches = matches
+
+
+class CorruptObject(ScalableCasError):
+    """The stored bytes are not those that the name promises. ``oid`` is hex."""
+
+    def __init__(self, oid: str, reason: str) -> None:
+        super().__init__(f"object {oid} is damaged: {reason}; run `scalable-cas verify`")
+        self.oid = oid
+        self.reason = reason
+
+
+class ObjectUnreadable(ScalableCasError):
+    """The object's file is there, but the system would not let us read it. Nothing is concluded about its content."""
+
+    def __init__(self, oid: str, reason: str) -> None:
+        super().__init__(f"object {oid} cannot be read: {reason}")
+        self.oid = oid
+        self.reason = reason
+
+
+class MalformedObject(ScalableCasError):
+    """Bytes that do not follow the format. ``what`` names the structure."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"malformed {what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+class NotStorable(ScalableCasError):
+    """A result that cannot be stored so that it would come back as it was."""
+
+    def __init__(self, type_name: str, reason: str) -> None:
+        super().__init__(f"a result of type {type_name} cannot be stored: {reason}")
+        self.type_name = type_name
+        self.reason = reason
+
+
+class UnknownCodec(ScalableCasError):
+    """An entry was written by a codec that is not installed here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no codec called {name!r} is installed; install the package that registers it")
+        self.name = name
+
+
+class UntrustedEntry(ScalableCasError):
+    """Decoding would run code that came from somebody who is not trusted."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} is not trusted: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+# --- keys --------------------------------------------------------------------------------------------------
+
+
+class UnhashableArgument(ScalableCasError, TypeError):
+    """An argument has no reliable key. ``path`` is the place inside it, such as ``config["model"].loss``.
+
+    The message names types and paths only, never values: they may be secret, and their ``repr`` may be costly.
+    """
+
+    def __init__(self, function: str, argument: str, path: str, reason: str) -> None:
+        super().__init__(
+            f"{function}: cannot build a reliable cache key for {path}: {reason}. "
+            f'Leave it out with _ignore=("{argument}",), pass a plain value, give its class a __scalable_key__(self) method, '
+            f"call register_key(Type, function), or declare {argument}=ObjectType"
+        )
+        self.function = function
+        self.argument = argument
+        self.path = path
+        self.reason = reason
+
+
+class MissingInput(ScalableCasError, FileNotFoundError, ValueError):
+    """A declared ``FileType`` or ``DirType`` input is not there, or is not of that kind."""
+
+    def __init__(self, path: str, kind: str, reason: str = "does not exist") -> None:
+        super().__init__(f"{kind} input {path!r} {reason}")
+        self.path = path
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.kind} input {self.path!r} {self.reason}"
+
+
+class InputChanged(ScalableCasError):
+    """A declared input kept changing while it was being read."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"input {path!r} changes while it is being read; wait until it is complete, or pass a copy")
+        self.path = path
+
+
+# --- the store ---------------------------------------------------------------------------------------------
+
+
+class StoreNotFound(ScalableCasError):
+    """There is no store where one was looked for."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"no store at {path}; run `scalable-cas init`, or call a decorated function there")
+        self.path = path
+
+
+class StoreClosed(ScalableCasError):
+    """The store object was closed and is used again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the store {path} is closed; open it again")
+        self.path = path
+
+
+class StoreVersionError(ScalableCasError):
+    """The store was written by a version of the format that this program does not know."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; upgrade scalable-cas")
+        self.path = path
+        self.reason = reason
+
+
+class StoreReadOnly(ScalableCasError):
+    """The store cannot be written: its place is read-only, full, or belongs to somebody else."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot write to {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class IndexDamaged(ScalableCasError):
+    """The index cannot be used as it is. It is derived: ``scalable-cas reindex`` rebuilds it from files."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"the index {path} is damaged ({reason}); run `scalable-cas reindex`")
+        self.path = path
+        self.reason = reason
+
+
+class StoreBusy(ScalableCasError):
+    """Another process has held the write lock longer than we are willing to wait."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(f"{path} has been locked by another process for {seconds:.0f} s; look for a stopped process and try again")
+        self.path = path
+        self.seconds = seconds
+
+
+class NothingFound(ScalableCasError):
+    """The command found nothing of what it was asked for."""
+
+
+class ConfigError(ScalableCasError):
+    """A setting cannot be understood. ``source`` is the file or the variable."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class RemoteError(ScalableCasError):
+    """A remote could not be reached, or answered with something that cannot be used."""
+
+
+# --- warnings ----------------------------------------------------------------------------------------------
+
+
+class CacheWarning(UserWarning):
+    """The cache could not do its job; the program goes on. Once per cause and process."""
+
+
+class StaleCodeWarning(CacheWarning):
+    """A stored result was made by other code than the function has now. Once per function and process."""

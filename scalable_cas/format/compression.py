@@ -1,0 +1,106 @@
+"""zstd with declared, checked and bounded sizes; the only module that imports zstandard.
+
+python-zstandard ignores ``max_output_size`` when a frame declares its own size, and silently ignores what follows the first frame. So before anything is decompressed the
+declared size is compared with the size we expect, and the frame must end exactly where the payload ends.
+
+Contexts are not thread-safe, and making one costs about 2 µs each way, so each thread keeps its own.
+"""
+
+from __future__ import annotations
+
+from scalable_cas.errors import MalformedObject
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+
+    import zstandard
+
+#: Level 1: level 3 gains at most 3 % on scientific data and costs 30-50 % of the speed (measured on six kinds of data).
+LEVEL = 1
+#: Under this size a frame's own overhead eats the gain (ratio 0.96 at 200 B, 1.5 at 512 B), and a file takes a disk block anyway.
+SMALLEST = 512
+#: A blob that loses less than 5 % stays raw: reading it back is then a copy, and it can be mapped.
+WORTH = 0.95
+#: Probe: four samples of 16 KiB over the content (one sample predicted 10.2 where the truth was 2.4).
+SAMPLE = 16 << 10
+SAMPLES = 4
+
+_local: threading.local | None = None
+
+
+def _context() -> threading.local:
+    # zstandard takes 9 ms to import and a hit on a small value never needs it.
+    global _local
+    if _local is None:
+        import threading
+
+        _local = threading.local()
+    return _local
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    context = _context()
+    found: zstandard.ZstdCompressor | None = getattr(context, f"c{level}", None)
+    if found is None:
+        import zstandard
+
+        found = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
+        setattr(context, f"c{level}", found)
+    return found
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    context = _context()
+    found: zstandard.ZstdDecompressor | None = getattr(context, "d", None)
+    if found is None:
+        import zstandard
+
+        found = context.d = zstandard.ZstdDecompressor()
+    return found
+
+
+def worth_compressing(content: bytes | bytearray | memoryview) -> bool:
+    """Whether samples of ``content`` shrink by at least 5 % at level 1."""
+    size = len(content)
+    if size < SMALLEST:
+        return False
+    view = memoryview(content)
+    if size <= SAMPLE * SAMPLES:
+        return True  # the compression itself is the probe: see `compress`
+    step = (size - SAMPLE) // (SAMPLES - 1)
+    compressor = _compressor(LEVEL)
+    packed = sum(len(compressor.compress(view[at : at + SAMPLE])) for at in range(0, step * SAMPLES, step))
+    return packed < WORTH * SAMPLE * SAMPLES
+
+
+def compress(content: bytes | bytearray | memoryview, level: int = LEVEL) -> bytes | None:
+    """One zstd frame that declares its size, or None where compression gains less than 5 %."""
+    if not worth_compressing(content):
+        return None
+    packed = _compressor(level).compress(content)
+    return packed if len(packed) < WORTH * len(content) else None
+
+
+def decompress(payload: bytes | memoryview, raw_size: int) -> bytes:
+    """Return exactly ``raw_size`` bytes out of one frame that fills ``payload``.
+
+    Raises:
+        MalformedObject: not one whole frame, another declared size, bytes after the frame, or damaged data.
+    """
+    import zstandard
+
+    try:
+        declared = zstandard.get_frame_parameters(payload).content_size
+    except zstandard.ZstdError as error:
+        raise MalformedObject("zstd frame", str(error)) from error
+    if declared != raw_size:
+        raise MalformedObject("zstd frame", f"declares {declared} bytes where {raw_size} are expected")
+    stepper = _decompressor().decompressobj()
+    try:
+        content = stepper.decompress(payload)
+    except zstandard.ZstdError as error:
+        raise MalformedObject("zstd frame", str(error)) from error
+    if not stepper.eof or stepper.unused_data or len(content) != raw_size:
+        raise MalformedObject("zstd frame", "ends early or is followed by other bytes")
+    return content

@@ -1,0 +1,370 @@
+"""From a call to its key. ``CallKeyer`` is made once per decorated function; its ``bind`` is on the path of every hit.
+
+    key = keyed BLAKE3(K, header ‖ entries)     header = E(recipe) ‖ E(seed) ‖ identity     identity = E(name) ‖ E(version) ‖ E(code)
+
+Entries are (section, name, value) in the order of their bytes; docs/reference/key-v1.md has the whole recipe. There are two
+ways to one key. The *quick* one serves plain functions whose arguments need no conversion: names are encoded beforehand, and
+only values are left to do. The *careful* one does everything else, and is what the quick one falls back to at any doubt.
+"""
+
+from __future__ import annotations
+
+from blake3 import blake3
+
+from scalable_cas.errors import UnhashableArgument
+
+from .captured import values_of, watched_cells
+from .code import fingerprint
+from .declared import Declared, Mismatch, type_name
+from .encode import encode, encode_quickly
+from .identity import definition, function_name, has_file
+from .nodes import GiveUp, Refused, Walk
+from .signature import Plain, Wrapped, WrongCall, parameters_of
+from .tags import I_TAG, NONE, RECIPE, call_key_constant, encode_int, encode_str, pack_int, typed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from .captured import Watched
+    from .files import Token
+    from .signature import Entry
+
+    Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...]]  # key, args, kwargs, inputs
+    Bind = Callable[[tuple[Any, ...], dict[str, Any], str | None], Call]
+    Encoded = tuple[str, object, bytes]  # section, name, encoding of the value
+
+_FUNCTION = type(lambda: None)
+_K = call_key_constant()
+# What the quick way leaves to the careful one. RuntimeError: a dict that another thread changes, and RecursionError.
+_DOUBTS = (GiveUp, Refused, RuntimeError)
+
+
+class CallKeyer:
+    """Makes the keys of one function.
+
+    ``name``: ``module.qualname``, for people. ``fnid``: 8 bytes that name the function in the index, the same for all its
+    versions. ``identity``: the bytes by which the function is known where it is itself an argument (``__scalable_identity__``).
+
+    Defaults are those at decoration; Python's own follow an assignment to ``__defaults__``, which nobody does.
+
+    Raises:
+        TypeError: an unknown name in ``ignore`` or ``arg_types``, a type that cannot be declared, a ``version`` that is no str
+            or int.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        version: str | int | None = None,
+        ignore: Iterable[str] = (),
+        arg_types: Mapping[str, object],
+        known_as: tuple[str, str | None] | None = None,
+    ) -> None:
+        if type(version) not in (str, int, type(None)):
+            raise TypeError(f"_version must be a str or an int, got {type(version).__name__}")
+        self.function = function
+        self.version = version
+        self.ignore = frozenset((ignore,) if isinstance(ignore, str) else ignore)
+        self.arg_types = dict(arg_types)
+        # On a worker that unpickles us, the function may have another __main__ behind it: what was found at decoration stays.
+        self._known_as = known_as or _known_as(function)
+        encoded_name, code = encode_str(self._known_as[0]), _optional(self._known_as[1])
+        self.name = self._known_as[0].lstrip(":").replace(":", ".")
+        self.fnid = blake3(encoded_name + code).digest()[:8]
+        self.identity = encoded_name + encode(version) + code
+        self._parameters = parameters_of(function)
+        self._layers = _layers(function)
+        self._watched: list[tuple[str, Watched, object]] | None = None
+        self._check_names()
+        self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
+        self.bind: Bind = self._careful
+        if isinstance(self._parameters, Plain):
+            quick = _quick(self, self._parameters)
+            if quick is not None:
+                self.bind = quick
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.function, self.version, self.ignore, self.arg_types, self._known_as)
+
+    def _check_names(self) -> None:
+        captured = {name for layer in self._layers for name in layer.__code__.co_freevars}
+        for name in (*self.arg_types, *self.ignore):
+            if not isinstance(name, str):
+                raise TypeError(f"{self.name}: an argument's name must be a str, got {type(name).__name__}")
+            if not self._parameters.known(name) and not (name in self.ignore and name in captured):
+                raise TypeError(f"{self.name} has no argument {name!r}")
+
+    def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> list[tuple[str, str, bytes]]:
+        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations. See ``bind``."""
+        del seed  # it is part of the header, which is no entry
+        encoded, *_ = self._encode_entries(args, kwargs)
+        names = {"v": "*", "k": "", "a": "", "c": "", "p": ""}
+        return [(section, f"{names[section]}{name}", blake3(data).digest()) for section, name, data in encoded]
+
+    def header(self, seed: str | None) -> bytes:
+        """The start of every pre-image of this function."""
+        return encode_int(RECIPE) + _optional(seed) + self.identity
+
+    # --- the careful way -------------------------------------------------------------------------------------
+
+    def _careful(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+        encoded, args, kwargs, inputs = self._encode_entries(args, kwargs)
+        entries = sorted(section.encode() + encode(name) + data for section, name, data in encoded)
+        key = blake3(self.header(seed) + b"".join(entries), key=_K).digest()
+        return key, args, kwargs, inputs
+
+    def _encode_entries(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Encoded], tuple[Any, ...], dict[str, Any], tuple[Token, ...]]:
+        """All entries, what the function must receive, and the input files that were read."""
+        inputs: list[Token] = []
+        new_args, new_kwargs = [*args], {**kwargs}
+        encoded: list[Encoded] = []
+        rest: list[object] = []
+        rest_name: object = None
+        for section, name, place, value in self._entries(args, kwargs):
+            if name in self.ignore:
+                continue
+            passed, hashed = self._converted(name, section, value, is_default=place is None)
+            if passed is not value:
+                if isinstance(place, int):
+                    new_args[place] = passed
+                elif place is not None:
+                    new_kwargs[place] = passed
+            if section == "v":
+                rest_name = name
+                rest.append(hashed)
+            else:
+                encoded.append((section, name, self._encoded(name, hashed, inputs, is_default=place is None)))
+        if rest:
+            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs)))
+        encoded += self._captured(inputs)
+        return encoded, tuple(new_args), new_kwargs, tuple(inputs)
+
+    def _entries(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Entry]:
+        try:
+            return self._parameters.entries(args, kwargs)
+        except WrongCall as wrong:
+            import inspect
+
+            # Only Python itself says it in Python's words. Asked twice, because if we err the function would run here.
+            signature = inspect.signature(self.function, follow_wrapped=False)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                self.function(*args, **kwargs)
+            raise TypeError(f"{self.name}: these arguments fit no parameters") from wrong
+
+    def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
+        """(what the function receives, what is hashed)."""
+        declared = self._declared.get(name) if type(name) is str else None
+        if declared is None:
+            keywords = getattr(self._parameters, "keywords", None)
+            declared = self._declared.get(keywords) if section == "k" and keywords else None
+        if declared is None:
+            return value, value
+        try:
+            passed, hashed = declared.convert(value)
+        except Mismatch as error:
+            why = f" that {error}" if error.args else ""
+            raise TypeError(
+                f"{self.name}: argument {name!r} is declared {declared.text}, got {type_name(type(value))}{why}"
+            ) from error
+        if is_default and passed is not value:
+            return value, value  # the function will see the default as it is, so that is what counts
+        return passed, hashed
+
+    def _encoded(self, name: object, value: object, inputs: list[Token], *, is_default: bool = False) -> bytes:
+        try:
+            return encode(value, Walk(inputs))
+        except Refused as error:
+            if is_default and not error.path:
+                return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all
+            raise UnhashableArgument(self.name, f"{name}", f"{name}{error.path}", error.reason) from error
+
+    # --- captured variables ----------------------------------------------------------------------------------
+
+    def _captured(self, inputs: list[Token]) -> list[Encoded]:
+        if not self._layers:
+            return []
+        if self._watched is None:  # at the first call, not at decoration: reading the source costs milliseconds
+            self._watched = self._watch()
+        encoded: list[Encoded] = []
+        for suffix, watched, inner in self._watched:
+            for name, value in values_of(watched).items():
+                # What a decorator wraps is the function itself: its name is in the header, its code is not in the key.
+                if value is not inner:
+                    encoded.append(("c", name + suffix, self._encoded(name, value, inputs)))
+        return encoded
+
+    def _watch(self) -> list[tuple[str, Watched, object]]:
+        found = []
+        below: object = None
+        for level, layer in enumerate(reversed(self._layers)):
+            watched = [cell for cell in watched_cells(layer) if cell[0] not in self.ignore]
+            if watched:
+                found.append((f"@{level}" if level else "", watched, below))
+            below = layer
+        return found
+
+
+def _optional(text: str | None) -> bytes:
+    return NONE if text is None else encode_str(text)
+
+
+def _rebuild(
+    function: Callable[..., Any],
+    version: str | int | None,
+    ignore: frozenset[str],
+    arg_types: dict[str, object],
+    known_as: tuple[str, str | None],
+) -> CallKeyer:
+    return CallKeyer(function, version=version, ignore=ignore, arg_types=arg_types, known_as=known_as)
+
+
+def _known_as(function: Any) -> tuple[str, str | None]:
+    """``module:qualname``, and the fingerprint of the code where the name does not tell functions apart."""
+    inner = definition(function)
+    code = getattr(inner, "__code__", None)
+    name = function_name(function if hasattr(function, "__qualname__") else inner)
+    if code is None or not isinstance(inner, _FUNCTION):
+        return name, None
+    if inner.__name__ != "<lambda>" and has_file(code, inner.__module__):
+        return name, None
+    return name, fingerprint(inner)
+
+
+def _layers(function: Any) -> list[Any]:
+    """The plain functions that captured something, outermost first: the function, and what it wraps by ``functools.wraps``."""
+    import_partial = getattr(function, "func", None)
+    while not isinstance(function, _FUNCTION) and import_partial is not None:
+        function = import_partial
+        import_partial = getattr(function, "func", None)
+    layers: list[Any] = []
+    while isinstance(function, _FUNCTION) and function not in layers:
+        if layers and hasattr(function, "__scalable_identity__"):
+            break  # a cached function of its own
+        layers.append(function)
+        function = getattr(function, "__wrapped__", None)
+    return layers if any(layer.__closure__ for layer in layers) else []
+
+
+# --- the quick way -------------------------------------------------------------------------------------------
+
+
+def _quick(keyer: CallKeyer, parameters: Plain) -> Bind | None:
+    """A ``bind`` for a plain function without ``*args`` and ``**kwargs``; None if it cannot be quick.
+
+    Each call has the same entries in the same order, so all of the pre-image but the values is made here, once per seed.
+    """
+    if parameters.rest is not None or parameters.keywords is not None:
+        return None
+    kept = [i for i, name in enumerate(parameters.names) if name not in keyer.ignore]
+    kept.sort(key=lambda i: encode_str(parameters.names[i]))
+    exact = {i: keyer._declared[parameters.names[i]].exact for i in kept if parameters.names[i] in keyer._declared}  # noqa: SLF001
+    if None in exact.values():
+        return None  # content, structure, elements: there is always something to do
+    labels = [b"a" + encode_str(parameters.names[i]) for i in kept]
+    templates: dict[str | None, list[bytes]] = {}
+
+    def template(seed: str | None) -> list[bytes]:
+        if len(templates) > 100:
+            templates.clear()
+        pieces = [b""] * (2 * len(labels) + 1)
+        pieces[0 : 2 * len(labels) : 2] = labels
+        pieces[0] = keyer.header(seed) + pieces[0]
+        return templates.setdefault(seed, pieces)
+
+    template(None)
+    if len(parameters.names) == len(kept) == 1 and not keyer._layers:  # noqa: SLF001
+        return _quick_one(keyer, templates, template, exact.get(0))
+    return _quick_many(keyer, parameters, kept, exact, templates, template)
+
+
+def _quick_one(
+    keyer: CallKeyer,
+    templates: dict[str | None, list[bytes]],
+    template: Callable[[str | None], list[bytes]],
+    exact: object,
+) -> Bind:
+    careful = keyer._careful  # noqa: SLF001
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+        if kwargs or len(args) != 1:
+            return careful(args, kwargs, seed)
+        (value,) = args
+        kind = type(value)
+        if exact is not None and kind is not exact and value is not None:
+            return careful(args, kwargs, seed)
+        start = (templates.get(seed) or template(seed))[0]
+        if kind is int and -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+            data = start + pack_int(I_TAG, value)
+        else:
+            try:
+                (encoded,) = encode_quickly(args)
+            except _DOUBTS:
+                return careful(args, kwargs, seed)
+            data = start + encoded
+        return blake3(data, key=_K).digest(), args, kwargs, ()
+
+    return bind
+
+
+def _quick_many(
+    keyer: CallKeyer,
+    parameters: Plain,
+    kept: list[int],
+    exact: dict[int, Any],
+    templates: dict[str | None, list[bytes]],
+    template: Callable[[str | None], list[bytes]],
+) -> Bind:
+    careful, captured = keyer._careful, keyer._captured if keyer._layers else None  # noqa: SLF001
+    count, all_positional = len(parameters.names), parameters.positional == len(parameters.names)
+    arrange = parameters.arrange
+    checks = [*exact.items()]
+    pick = _picker(kept, count)
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+        values: Sequence[Any] | None = args
+        if kwargs or len(args) != count or not all_positional:
+            values = arrange(args, kwargs)
+            if values is None:
+                return careful(args, kwargs, seed)
+        for place, wanted in checks:
+            if type(values[place]) is not wanted and values[place] is not None:
+                return careful(args, kwargs, seed)
+        pieces = (templates.get(seed) or template(seed))[:]
+        try:
+            pieces[1::2] = encode_quickly(pick(values) if pick is not None else values)
+        except _DOUBTS:
+            return careful(args, kwargs, seed)
+        if captured is not None:
+            inputs: list[Token] = []
+            for section, name, data in sorted(captured(inputs), key=_label):
+                pieces.append(section.encode() + encode(name) + data)
+            if inputs:
+                return careful(args, kwargs, seed)
+        return blake3(b"".join(pieces), key=_K).digest(), args, kwargs, ()
+
+    return bind
+
+
+def _label(entry: Encoded) -> bytes:
+    return encode(entry[1])
+
+
+def _picker(kept: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
+    """What puts the values into the order of their names; None if they are in order and all are wanted."""
+    if kept == [*range(count)]:
+        return None
+    if len(kept) < 2:  # itemgetter of one gives the item itself
+        return lambda values: [values[i] for i in kept]
+    from operator import itemgetter
+
+    return itemgetter(*kept)
+
+
+_ = Wrapped

@@ -1,0 +1,96 @@
+"""The values that a function captured, as far as its result can depend on them."""
+
+from __future__ import annotations
+
+import sys
+
+from .code import verified_node
+from .effects import CALLED, EFFECT, VALUE, roles
+from .nodes import Raw
+from .refusals import is_random, without_value
+from .tags import encode_str, typed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from types import CellType, CodeType, FunctionType
+
+    Watched = list[tuple[str, str, CellType]]  # name, role, cell
+
+_EMPTY = Raw(typed("empty", ()))  # a variable that is not assigned yet
+_MODULE, _FUNCTION = type(sys), type(lambda: None)
+
+# Roles per code object (by id, which the kept object holds fixed), and what is left out per type.
+_roles: dict[int, tuple[CodeType, dict[str, str]]] = {}
+_idle_types: dict[type, bool] = {}
+_MOST = 10_000
+
+
+def watched_cells(function: FunctionType) -> Watched:
+    """The captured variables of a plain function that may count, with their roles. Read their values at each call."""
+    cells = function.__closure__
+    if not cells:
+        return []
+    code = function.__code__
+    known = _roles.get(id(code))
+    if known is None:
+        if len(_roles) >= _MOST:
+            _roles.clear()
+        known = _roles[id(code)] = (code, _roles_of(function))
+    # ``__class__`` (of super()) is the class that the method stands in, which the function's own name says
+    return [
+        (name, known[1].get(name, VALUE), cell)
+        for name, cell in zip(code.co_freevars, cells, strict=True)
+        if name != "__class__"
+    ]
+
+
+def _roles_of(function: FunctionType) -> dict[str, str]:
+    node = verified_node(function)
+    if node is None:
+        return {}  # no proved source: everything counts
+    import ast
+
+    names = frozenset(function.__code__.co_freevars)
+
+    def root(item: ast.AST) -> str | None:
+        return item.id if isinstance(item, ast.Name) and item.id in names else None
+
+    body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
+    return roles(body, root)
+
+
+def values_of(watched: Watched) -> dict[str, object]:
+    """Name -> value now, of the variables that count. Modules are named; locks, loggers and threads are left out."""
+    values: dict[str, object] = {}
+    for name, role, cell in watched:
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            values[name] = _EMPTY
+            continue
+        kind = type(value)
+        if role == EFFECT and not is_random(kind):
+            continue
+        if role == CALLED and kind is not _FUNCTION:
+            continue
+        if kind is _MODULE:
+            values[name] = Raw(typed("module", (encode_str(str(vars(value).get("__name__"))),)))
+        elif not is_idle(kind):
+            values[name] = value
+    return values
+
+
+def is_idle(kind: type) -> bool:
+    """Whether a captured value of this type is left out: it synchronises, reports or runs, and holds no value."""
+    idle = _idle_types.get(kind)
+    if idle is None:
+        if len(_idle_types) >= _MOST:
+            _idle_types.clear()
+        idle = _idle_types[kind] = without_value(kind)
+    return idle
+
+
+def captured_values(function: FunctionType) -> dict[str, object]:
+    """Name -> value now, of the captured variables of a plain function that count."""
+    return values_of(watched_cells(function))

@@ -1,0 +1,78 @@
+"""Names of functions and classes that are the same in a script, under ``-m``, when imported, and in a spawned worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from scalable_cas.modules import MAIN_NAMES, canonical_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+    from typing import Any
+
+_FUNCTION = type(lambda: None)
+
+
+def definition(function: Any) -> Any:
+    """The plain function behind partials and other decorators; the object itself where there is none.
+
+    It is where the source and the running script are found; the *name* is that of the outermost (``functools.wraps`` copies it).
+    """
+    seen: set[int] = set()
+    while id(function) not in seen:
+        seen.add(id(function))
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None and not isinstance(function, _FUNCTION):
+            inner = getattr(function, "func", None) or getattr(function, "__func__", None)
+        if inner is None:
+            break
+        function = inner
+    return function
+
+
+def module_of(function: Any) -> str:
+    """The canonical module of a function; "" if it has none."""
+    name = getattr(function, "__module__", None)
+    if not isinstance(name, str):
+        return ""
+    if name not in MAIN_NAMES:
+        return name
+    code = getattr(definition(function), "__code__", None)
+    return canonical_module(name, code.co_filename if code is not None else None)
+
+
+def function_name(function: Any) -> str:
+    """``module:qualname``."""
+    qualname = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return f"{module_of(function)}:{qualname or type(function).__qualname__}"
+
+
+def class_name(kind: type) -> str:
+    """``module:qualname``."""
+    module = kind.__module__
+    return f"{canonical_module(module) if isinstance(module, str) else ''}:{kind.__qualname__}"
+
+
+def has_file(code: CodeType, module: str | None) -> bool:
+    """Whether code comes from a file that everybody finds under its module's name.
+
+    Not so: the prompt, ``-c``, a notebook, ``exec`` of a text. There a name says nothing: each cell may define it anew.
+    A module whose source is not installed (only .pyc, or in a zip) has a file all the same.
+    """
+    name = code.co_filename
+    if name.startswith("<"):
+        return name.startswith("<frozen")
+    if os.path.isfile(name):
+        return True
+    if module is None or module in MAIN_NAMES:
+        return False
+    return getattr(sys.modules.get(module), "__spec__", None) is not None
+
+
+def is_everywhere(kind: type) -> bool:
+    """Whether a class can be found by its name in any process: not a local one, nor one typed into a notebook."""
+    return "<locals>" not in kind.__qualname__ and not (
+        kind.__module__ in MAIN_NAMES and canonical_module(kind.__module__) == "__main__"
+    )

@@ -1,0 +1,101 @@
+"""What a handler says about a value: a leaf (bytes) or a node (a prefix and children), and how it refuses.
+
+A handler never encodes its children and never recurses. It returns a node, and the engine in ``encode.py`` walks it; so
+depth, cycles, sharing and the path in an error are solved once, for every type.
+"""
+
+from __future__ import annotations
+
+from .tags import pack_u64, typed_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .files import Token
+
+    Leaf = Callable[[Any], bytes]
+    Node = tuple[bytes, int, Sequence[Any]]  # prefix, mode, children (for the modes of pairs: a list of (key, value))
+    Decompose = Callable[[Any, "Walk"], Node]
+
+# Modes: whether the order of the children counts, whether they are pairs, and how a path names them.
+ITEMS, SET, PAIRS, ATTRS, ORDERED, PARTS = range(6)
+# ITEMS   in order, [0]          SET     encodings sorted, {item}
+# PAIRS   sorted, ["key"]        ATTRS   sorted, .name          ORDERED   pairs in order, ["key"]
+# PARTS   in order; a part adds nothing to the path: it is the value itself, seen from one side
+PAIRED = frozenset((PAIRS, ATTRS, ORDERED))
+SORTED = frozenset((SET, PAIRS, ATTRS))
+
+
+class Refused(Exception):  # noqa: N818 (never leaves this package: it becomes UnhashableArgument)
+    """A value has no canonical encoding. ``path`` is filled in by the engine that knows it."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+
+class GiveUp(Exception):  # noqa: N818 (a signal from the quick way to the careful one)
+    """Too deep for the fast engine, or in need of something that a quick walk does not carry."""
+
+
+class Walk:
+    """What one encoding of one argument carries along.
+
+    ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H`` digests only.
+    ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__`` what would be refused.
+    ``inputs``: tokens of the files that were read (files.py); None in the quick path of a call, which has none.
+    """
+
+    __slots__ = ("inputs", "memo", "structural")
+
+    def __init__(self, inputs: list[Token] | None = None, *, structural: bool = False) -> None:
+        self.memo: dict[int, tuple[bytes, object]] = {}
+        self.structural = structural
+        self.inputs = inputs
+
+
+class Raw:
+    """Bytes that are already an encoding, as a child of a node."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Fields(dict):  # type: ignore[type-arg]  # a plain dict for the encoding; only its paths read .name
+    """The attributes of an object: encoded as a dict, named in paths as attributes."""
+
+    __slots__ = ()
+
+
+class Structural:
+    """A value declared ``ObjectType``: encoded as itself, in a walk that may use ``__reduce_ex__``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Viewed:
+    """An instance of a subclass, to be encoded as one of the base type that ``node`` takes apart."""
+
+    __slots__ = ("node", "value")
+
+    def __init__(self, value: object, node: Any) -> None:
+        self.value = value
+        self.node = node
+
+
+def typed_node(kind: str, parts: Sequence[Any]) -> Node:
+    """The node of a typed object whose parts are in order and unnamed."""
+    return typed_prefix(kind), PARTS, parts
+
+
+def head(prefix: bytes, count: int) -> bytes:
+    """Start of an encoded node: prefix and number of children (pairs count once)."""
+    return prefix + pack_u64(count)

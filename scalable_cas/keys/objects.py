@@ -1,0 +1,267 @@
+"""Families of types: which rule takes a class apart when nothing is said about that very class.
+
+No method of the user's is called: state is read with ``object``'s own access, base values with the base type's own methods.
+The only exceptions are what the user wrote for us (``__scalable_key__``, ``register_key``) and, in arguments declared
+``ObjectType``, ``__reduce_ex__``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .nodes import Fields, Raw, Refused, Viewed, typed_node
+from .refusals import has_reason, reason_for
+from .registry import library_handlers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .nodes import Decompose, Leaf, Node, Walk
+
+    Found = tuple[Leaf | None, Decompose | None]
+
+# Base values of instances of subclasses of the recipe's own types, without a method of the subclass and without asking the
+# items for their hash: set(), frozenset() and dict.copy() reuse the stored ones.
+_BASE_VALUES: dict[type, Callable[[Any], object]] = {
+    int: int.__index__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    str: str.__str__,
+    bytes: lambda value: b"".join((value,)),
+    bytearray: lambda value: bytearray(memoryview(value)),
+    list: lambda value: [*list.__iter__(value)],
+    tuple: lambda value: (*tuple.__iter__(value),),
+    dict: dict.copy,
+    set: set,
+    frozenset: lambda value: frozenset(set(value)),
+}
+_PICKLING = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs_ex__", "__getnewargs__")
+_ABSENT = object()
+
+
+def handler_of(kind: type, registered: Mapping[type, Callable[[Any], object]]) -> Found:
+    """The handler of a type that has no fixed encoding: a leaf or a node function, never both."""
+    if issubclass(kind, type):
+        from .callables import of_class
+
+        return None, of_class
+    if "__scalable_identity__" in _names(kind):
+        return None, _cached_function
+    if _class_attribute(kind, "__scalable_key__") not in (_ABSENT, None):
+        return None, lambda value, _: typed_node("key", (kind, value.__scalable_key__()))
+    wrappers = sys.modules.get(f"{__package__}.wrappers")
+    if wrappers is not None and issubclass(kind, wrappers.GenericType):
+        return None, wrappers.user_wrapper(kind) or _refusal(kind)
+    for base in kind.__mro__:
+        if base in registered:
+            function = registered[base]
+            return None, lambda value, _: typed_node("key", (kind, function(value)))
+    return _from_library(kind) or (None, _family(kind) or _refusal(kind))
+
+
+def _names(kind: type) -> set[str]:
+    return {name for base in kind.__mro__ for name in vars(base)}
+
+
+def _class_attribute(kind: type, name: str) -> Any:
+    """An attribute of the class as it stands in a ``__dict__`` of its MRO; ``_ABSENT`` if it is in none."""
+    for base in kind.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return _ABSENT
+
+
+def _cached_function(value: Any, _: Walk) -> Node:
+    return typed_node("cached", (value.__scalable_identity__,))
+
+
+# --- types of libraries, and their subclasses ----------------------------------------------------------------
+
+
+def _from_library(kind: type) -> Found | None:
+    """The handler of a library for this type or its nearest base, or the library's refusal."""
+    for base in kind.__mro__[:-1]:
+        handlers = library_handlers(base.__module__)
+        if handlers is None:
+            return None, _refusal(kind)
+        leaves, nodes = handlers
+        leaf, node = leaves.get(base), nodes.get(base)
+        if leaf is None and node is None:
+            continue
+        if base is kind:
+            return leaf, node
+        if _family_without_base(kind) or not _pickles_like(kind, base):
+            return None
+        return None, _subclass(kind, base, leaf, node)
+    return None
+
+
+def _pickles_like(kind: type, base: type) -> bool:
+    """Whether ``kind`` adds no pickling method of its own to ``base``: then attributes and base value are all there is."""
+    return all(_class_attribute(kind, name) is _class_attribute(base, name) for name in _PICKLING)
+
+
+def _subclass(kind: type, base: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
+    """An instance of a subclass of a type that is encoded by itself: class, attributes, base value."""
+
+    def decompose(value: Any, _: Walk) -> Node:
+        inner = Raw(leaf(value)) if leaf is not None else Viewed(value, node)
+        return typed_node("subclass", (kind, Fields(attributes(value, kind)), inner))
+
+    return decompose
+
+
+# --- families ------------------------------------------------------------------------------------------------
+
+
+def _family_without_base(kind: type) -> bool:
+    return _is_enum(kind) or "__dataclass_fields__" in _names(kind) or "__attrs_attrs__" in _names(kind)
+
+
+def _is_enum(kind: type) -> bool:
+    enum = sys.modules.get("enum")
+    return enum is not None and issubclass(kind, enum.Enum)
+
+
+def _family(kind: type) -> Decompose | None:
+    if _is_enum(kind):
+        return _of_enum(kind)
+    base = next((base for base in kind.__mro__ if base in _BASE_VALUES), None)
+    fields = _class_attribute(kind, "__dataclass_fields__")
+    if isinstance(fields, dict):
+        return _of_fields("dataclass", kind, base, {name: field.metadata for name, field in fields.items()})
+    fields = _class_attribute(kind, "__attrs_attrs__")
+    if fields is not _ABSENT:
+        return _of_fields("attrs", kind, base, {field.name: field.metadata for field in fields})
+    if base is tuple and _is_namedtuple(kind):
+        return _of_namedtuple(kind)
+    if base is not None:
+        return _of_builtin_subclass(kind, base) if _pickles_like(kind, base) else None
+    return _of_plain(kind)
+
+
+def _of_enum(kind: type) -> Decompose:
+    from enum import Flag
+
+    if issubclass(kind, Flag):
+        return lambda value, _: typed_node("flag", (kind, object.__getattribute__(value, "_value_")))
+    simple = (type(None), bool, int, float, complex, str, bytes)
+
+    def decompose(member: Any, _: Walk) -> Node:
+        name, value = (object.__getattribute__(member, field) for field in ("_name_", "_value_"))
+        # A value of another kind would make the key depend on what has a handler; the name tells members apart anyway.
+        return typed_node("enum", (kind, name, value) if type(value) in simple else (kind, name))
+
+    return decompose
+
+
+def _is_namedtuple(kind: type) -> bool:
+    fields = _class_attribute(kind, "_fields")
+    return isinstance(fields, tuple) and all(type(name) is str for name in fields)
+
+
+def _of_namedtuple(kind: type) -> Decompose:
+    names = _class_attribute(kind, "_fields")
+
+    return lambda value, _: typed_node(
+        "namedtuple", (kind, names, (*tuple.__iter__(value),), Fields(attributes(value, kind)))
+    )
+
+
+def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, Any]) -> Decompose:
+    """dataclass and attrs: every attribute of the instance, less those marked ``metadata={"cache_key": False}``."""
+    left_out = {name for name, metadata in fields.items() if metadata.get("cache_key") is False}
+
+    def decompose(value: Any, _: Walk) -> Node:
+        state = attributes(value, kind)
+        for name in fields:
+            if name not in state:  # a default that lives on the class, as with field(init=False, default=…)
+                default = _class_attribute(kind, name)
+                if default is not _ABSENT and not hasattr(type(default), "__get__"):
+                    state[name] = default
+        named = Fields((name, item) for name, item in state.items() if name not in left_out)
+        return typed_node(kind_name, (kind, named, *_base_value(value, base)))
+
+    return decompose
+
+
+def _base_value(value: object, base: type | None) -> tuple[object, ...]:
+    return () if base is None else (_BASE_VALUES[base](value),)
+
+
+def _of_builtin_subclass(kind: type, base: type) -> Decompose:
+    return lambda value, _: typed_node(
+        "subclass", (kind, Fields(attributes(value, kind)), _BASE_VALUES[base](value))
+    )
+
+
+def _of_plain(kind: type) -> Decompose | None:
+    """A class that leaves pickling to ``object``: then its attributes are all its state.
+
+    ``object.__reduce_ex__`` proves it: it raises for a C type with state that Python does not see.
+    """
+    if not _pickles_like(kind, object) or has_reason(kind):
+        return None
+    complete = False  # asked once per class, when the first instance comes
+
+    def decompose(value: Any, walk: Walk) -> Node:
+        nonlocal complete
+        if not complete:
+            try:
+                object.__reduce_ex__(value, 4)
+            except TypeError:
+                return _refusal(kind)(value, walk)
+            complete = True
+        state = attributes(value, kind)
+        if "__scalable_identity__" in state:
+            return typed_node("cached", (state["__scalable_identity__"],))
+        return typed_node("object", (kind, Fields(state)))
+
+    return decompose
+
+
+def attributes(value: object, kind: type) -> dict[str, object]:
+    """The instance's own attributes, from ``__dict__`` and slots, without what ``cached_property`` remembered."""
+    try:
+        state = dict.copy(object.__getattribute__(value, "__dict__"))
+    except AttributeError:
+        state = {}
+    cached = getattr(sys.modules.get("functools"), "cached_property", None)
+    slots: dict[str, object] = {}
+    for base in kind.__mro__:
+        names = vars(base)
+        if "__slots__" in names:
+            for name, item in names.items():
+                if type(item) is _SLOT and name not in slots:
+                    try:
+                        slots[name] = item.__get__(value, kind)
+                    except AttributeError:  # never set
+                        continue
+        if cached is not None:
+            for name in [name for name in state if type(names.get(name)) is cached]:
+                del state[name]
+    return {**state, **slots}
+
+
+class _Slotted:
+    __slots__ = ("slot",)
+
+
+_SLOT = type(vars(_Slotted)["slot"])  # what a slot is in a class's __dict__
+
+
+# --- refusal -------------------------------------------------------------------------------------------------
+
+
+def _refusal(kind: type) -> Decompose:
+    def decompose(value: Any, walk: Walk) -> Node:
+        if walk.structural:
+            from .structural import of_reduced
+
+            return of_reduced(value, kind)
+        raise Refused(reason_for(kind))
+
+    return decompose
+

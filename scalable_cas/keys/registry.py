@@ -1,0 +1,154 @@
+"""Which handler encodes a type: the tables, the lazy handlers of libraries, and ``register_key``.
+
+A type is looked up once per process, in this order: a fixed encoding of the type itself, ``__scalable_identity__`` (a cached
+function) or ``__scalable_key__`` on the class, ``register_key`` (exact type, then the MRO), the table of its library, the
+families of objects.py, refusal.
+"""
+
+from __future__ import annotations
+
+from .nodes import ATTRS, ITEMS, PAIRS, SET, Fields, Raw, Structural, Viewed
+from .tags import (
+    FALSE,
+    NONE,
+    TRUE,
+    encode_bytes,
+    encode_complex,
+    encode_float,
+    encode_int,
+    encode_str,
+    typed,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from .nodes import Decompose, Leaf
+
+    T = TypeVar("T")
+    Handlers = tuple[dict[type, Leaf], dict[type, Decompose]]
+
+
+# The types of the recipe itself. They cannot be registered over: every nested value would change its meaning.
+FIXED_LEAVES: dict[type, Leaf] = {
+    type(None): lambda _: NONE,
+    bool: lambda value: TRUE if value else FALSE,
+    int: encode_int,
+    float: encode_float,
+    complex: encode_complex,
+    str: encode_str,
+    bytes: encode_bytes,
+    bytearray: lambda value: b"y" + encode_bytes(value),
+    type(...): lambda _: typed("singleton", (encode_str("Ellipsis"),)),
+    type(NotImplemented): lambda _: typed("singleton", (encode_str("NotImplemented"),)),
+    Raw: lambda value: value.data,
+}
+# `[*…]` of an exact builtin type copies in one step under the GIL: the deep engine must not meet a container that changes.
+FIXED_NODES: dict[type, Decompose] = {
+    list: lambda value, _: (b"l", ITEMS, value),
+    tuple: lambda value, _: (b"t", ITEMS, value),
+    dict: lambda value, _: (b"d", PAIRS, [*value.items()]),
+    set: lambda value, _: (b"e", SET, [*value]),
+    frozenset: lambda value, _: (b"z", SET, [*value]),
+    Fields: lambda value, _: (b"d", ATTRS, [*value.items()]),
+    Viewed: lambda value, walk: value.node(value.value, walk),
+    Structural: lambda value, _: (b"", ITEMS, (value.value,)),  # the engine treats it itself, before it asks
+}
+
+# What is known so far, per exact type. Grows with the types that are met; emptied when absurdly many (classes made at run time).
+LEAVES: dict[type, Leaf] = dict(FIXED_LEAVES)
+NODES: dict[type, Decompose] = dict(FIXED_NODES)
+_MOST_TYPES = 20_000
+
+_registered: dict[type, Callable[[Any], object]] = {}
+
+# The seam for libraries: name of a module (a type's ``__module__``, or its first part) -> name of the function of
+# scalable_cas.keys that gives the handlers of its types, as "module:function". It is called when the first type of that module
+# is met, so the library is loaded already and nothing is imported for its sake. None: types of this library are refused
+# until there is a handler; no family rule may guess from their attributes.
+LIBRARIES: dict[str, str | None] = {
+    "builtins": "stdlib:builtin_handlers",
+    "types": "stdlib:types_handlers",
+    "array": "stdlib:array_handlers",
+    "collections": "stdlib:collections_handlers",
+    "datetime": "stdlib:datetime_handlers",
+    "zoneinfo": "stdlib:zoneinfo_handlers",
+    "decimal": "stdlib:decimal_handlers",
+    "fractions": "stdlib:fractions_handlers",
+    "ipaddress": "stdlib:ipaddress_handlers",
+    "pathlib": "stdlib:pathlib_handlers",
+    "re": "stdlib:re_handlers",
+    "uuid": "stdlib:uuid_handlers",
+    "functools": "callables:functools_handlers",
+    "operator": "callables:operator_handlers",
+    "numpy": None,
+    "pandas": None,
+    "pyarrow": None,
+    "polars": None,
+    "xarray": None,
+    "scipy": None,
+    "torch": None,
+}
+_loaded: dict[str, Handlers] = {}
+
+
+def library_handlers(module: object) -> Handlers | None:
+    """The handlers for types of ``module``; an empty pair if it has none, None if its types are refused for now."""
+    if not isinstance(module, str):
+        return {}, {}
+    root = module.partition(".")[0]
+    name = LIBRARIES.get(module, LIBRARIES.get(root, ""))
+    if name is None:
+        return None
+    if not name:
+        return {}, {}
+    if name not in _loaded:
+        from importlib import import_module
+
+        place, _, function = name.partition(":")
+        _loaded[name] = getattr(import_module(f"{__package__}.{place}"), function)()
+    return _loaded[name]
+
+
+def resolve(kind: type) -> None:
+    """Put the handler of ``kind`` into ``LEAVES`` or ``NODES``."""
+    from .objects import handler_of
+
+    if len(NODES) + len(LEAVES) > _MOST_TYPES:
+        _forget()
+    leaf, node = handler_of(kind, _registered)
+    if leaf is not None:
+        LEAVES[kind] = leaf
+    else:
+        assert node is not None
+        NODES[kind] = node
+
+
+def register_key(kind: type[T], function: Callable[[T], object]) -> None:
+    """Say what identifies an instance of ``kind`` in a key: ``function(instance)`` returns a value that has an encoding.
+
+    It applies to subclasses too, unless one of them is registered itself. The class is part of the key, so equal returns of
+    two classes are two keys. Registering again replaces. A class of one's own needs no registration: give it a
+    ``__scalable_key__(self)`` method.
+
+    Raises:
+        TypeError: ``kind`` is not a class, is a type of the recipe (``int``, ``dict``, …), or ``function`` is not callable.
+    """
+    if not isinstance(kind, type):
+        raise TypeError(f"register_key needs a class, got {type(kind).__name__}")
+    if kind in FIXED_LEAVES or kind in FIXED_NODES or kind is object:
+        raise TypeError(f"{kind.__name__} cannot be registered: its encoding is fixed")
+    if not callable(function):
+        raise TypeError(f"register_key needs a function, got {type(function).__name__}")
+    _registered[kind] = function
+    _forget()
+
+
+def _forget() -> None:
+    """Back to the fixed types. Cleared before refilling, so that a thread in between resolves anew at worst."""
+    for table, fixed in ((LEAVES, FIXED_LEAVES), (NODES, FIXED_NODES)):
+        for kind in [*table]:
+            if kind not in fixed:
+                table.pop(kind, None)  # type: ignore[attr-defined]

@@ -1,0 +1,201 @@
+"""Garbage collection: a plan that touches nothing, and its execution, which is safe beside running writers. See docs/explanation/gc.md.
+
+The protocol (research: a publisher and a collector, model-checked; tests/model has the model):
+1. objects are put without a lock; rows that name them appear only under the write lock;
+2. the collector drops the planned entries, then in one locked step counts the *epoch* up and takes a snapshot of the refs;
+3. it marks from that snapshot without the lock; an unreadable object stops it;
+4. it sweeps under the lock, in small batches, and counts the epoch up with each: first the rows, then, still under our lock, the files;
+5. an object that was named since step 2 carries a newer epoch and stays. A publisher that finds another epoch than before it put its objects puts them again, under the lock.
+No clock decides anything here, so a clock that jumps cannot lose data. Keeps I2 and I3; delete order: record, then object.
+"""
+
+from __future__ import annotations
+
+from scalable_cas import clock
+from scalable_cas.format import layout, rows
+from scalable_cas.ops.marking import mark
+from scalable_cas.ops.policy import Eviction, Policy, choose
+from scalable_cas.storage import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scalable_cas.store.core import StoreCore
+
+#: Objects deleted under one lock: 200 unlinks take some ms, which is how long a writer may have to wait.
+SWEEP_BATCH = 200
+#: Entries forgotten in one transaction.
+FORGET_BATCH = 1000
+#: Segments of dead processes that are tolerated before they are folded into one: each costs a reader an open.
+MOST_SEGMENTS = 16
+#: Unfinished files of living processes and damaged files in quarantine are kept this long (seconds): a day outlives any write, a month any investigation.
+DRAFT_SECONDS, QUARANTINE_SECONDS = 24 * 3600, 30 * 24 * 3600
+
+__all__ = ["Eviction", "GcPlan", "GcResult", "Policy", "execute", "plan_gc"]
+
+
+class GcPlan:
+    """What a collection would do: ``entries`` to drop (with reasons), unreachable ``objects`` and their ``bytes`` on disk, ``seconds`` of computing that the entries stand for, unfinished files in ``drafts``.
+
+    A plan is a picture of one moment. `execute` drops only entries that are still as they were, and finds the objects anew.
+    """
+
+    __slots__ = ("bytes", "drafts", "entries", "objects", "seconds")
+
+    def __init__(self, entries: tuple[Eviction, ...], objects: int, size: int, drafts: tuple[str, ...]) -> None:
+        self.entries = entries
+        self.objects = objects
+        self.bytes = size
+        self.seconds = sum(item.seconds for item in entries)
+        self.drafts = drafts
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError("a plan does not change")
+        object.__setattr__(self, name, value)
+
+
+class GcResult:
+    """What a collection did: counts of ``entries`` and ``objects`` removed, ``bytes`` freed, ``drafts`` removed."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.objects = 0
+        self.bytes = 0
+        self.drafts = 0
+
+
+def plan_gc(store: StoreCore, policy: Policy) -> GcPlan:
+    """Plan a collection. Changes nothing.
+
+    Raises:
+        StoreVersionError: the store uses a feature that gc must know.
+        ObjectNotFound, CorruptObject, ObjectUnreadable: an object cannot be read; ``verify --repair`` first.
+    """
+    store.format.check("gc", store.root)
+    store.writer.flush()
+    evicted = choose(store, policy)
+    dropped = frozenset(item.rowkey for item in evicted)
+    marked = mark(store, store.index.scan("refs"), store.index.pins(), dropped)
+    count = size = 0
+    for oid in store.objects.names():
+        if oid not in marked:
+            seen = store.objects.stat(oid)
+            count, size = count + 1, size + (seen.st_size if seen is not None else 0)
+    return GcPlan(evicted, count, size, tuple(_drafts(store)))
+
+
+def execute(store: StoreCore, plan: GcPlan, progress: Callable[[str, int, int], None] | None = None) -> GcResult:
+    """Carry out a plan; ``progress(stage, done, total)`` is called now and then.
+
+    Raises:
+        StoreReadOnly, StoreBusy, IndexDamaged: the store cannot be written; what was done so far is whole.
+        ObjectNotFound, CorruptObject, ObjectUnreadable: marking met a broken object; no object was deleted.
+    """
+    result = GcResult()
+    result.entries = _drop_entries(store, plan)
+    condemned, epoch = _condemned(store, progress)
+    for at in range(0, len(condemned), SWEEP_BATCH):
+        _sweep(store, condemned[at : at + SWEEP_BATCH], epoch, result)
+        if progress is not None:
+            progress("sweep", min(at + SWEEP_BATCH, len(condemned)), len(condemned))
+    for path in plan.drafts:
+        result.drafts += _remove_draft(path)
+    _compact(store, dropped=result.entries)
+    return result
+
+
+def _drop_entries(store: StoreCore, plan: GcPlan) -> int:
+    """Forget the planned entries that were neither stored anew nor pinned since the plan was made."""
+    dropped = 0
+    pins = store.index.pins()
+    for at in range(0, len(plan.entries), FORGET_BATCH):
+        same = []
+        for item in plan.entries[at : at + FORGET_BATCH]:
+            row = store.index.ref(item.rowkey)
+            if row is not None and item.rowkey not in pins and rows.REF.unpack_from(row)[6] == item.created:
+                same.append(item.rowkey)
+        dropped += store.forget(same) if same else 0
+    return dropped
+
+
+def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | None) -> tuple[list[bytes], int]:
+    """Steps 2 and 3: the objects that nothing reached, and the epoch from which on naming one saves it."""
+    epoch = 0
+
+    def next_epoch(changes: Any) -> None:
+        nonlocal epoch
+        epoch = changes.next_number("epoch")
+
+    total = store.index.count("refs")
+    snapshot = store.index.write_and_hold(next_epoch)
+    try:
+        refs = snapshot.cursor(db=store.index.environment.db["refs"])
+        pins = [key for key, _ in snapshot.cursor(db=store.index.environment.db["pins"])]
+        marked = mark(store, iter(refs), pins, progress=None if progress is None else lambda done: progress("mark", done, total))
+        rows_there = [oid for oid, _ in snapshot.cursor(db=store.index.environment.db["objects"])]
+    finally:
+        snapshot.abort()
+    known = set(rows_there)
+    known.update(store.objects.names())
+    return sorted(known - marked), epoch
+
+
+def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -> None:
+    """Steps 4 and 5 for some objects."""
+    doomed: list[bytes] = []
+
+    def change(changes: Any) -> None:
+        doomed.clear()
+        for oid in batch:
+            row = changes.object_row(oid)
+            if row is None or row.epoch < epoch:
+                doomed.append(oid)
+                changes.drop_object(oid)
+        changes.next_number("epoch")
+
+    with store.index.environment.locked():
+        store.index.write(change)
+        for oid in doomed:
+            seen = store.objects.stat(oid)
+            if seen is not None and store.objects.delete(oid):
+                result.objects += 1
+                result.bytes += seen.st_size
+
+
+def _drafts(store: StoreCore) -> list[str]:
+    """Unfinished files of dead processes, and old files in quarantine."""
+    now = clock.now_ns() / 1e9
+    drafts = fs.leftovers(f"{store.root}/{layout.TMP}", now - DRAFT_SECONDS, local=not store.index_is_local)
+    return drafts + fs.older_files(f"{store.root}/{layout.QUARANTINE}", now - QUARANTINE_SECONDS)
+
+
+def _remove_draft(path: str) -> bool:
+    import os
+
+    if os.path.isdir(path) and not os.path.islink(path):
+        fs.remove_tree(path)
+        return True
+    return fs.remove(path)
+
+
+def _compact(store: StoreCore, *, dropped: int) -> None:
+    """Fold the segments of dead processes into one, leaving out what no longer counts. Keeps I4: the copy is safe before the originals go.
+
+    A tombstone may only be left out when no other segment is left that could hold what it removes.
+    """
+    idle = store.journal.idle()
+    if len(idle) < MOST_SEGMENTS and dropped * 2 < store.index.count("refs"):
+        return
+    with store.index.environment.locked():
+        idle = store.journal.idle()
+        everything = set(idle) == set(store.journal.segments())
+        kept = store.journal.current(idle, store.index.record, tombstones=not everything)
+        if kept is None:  # damage: leave the originals for a person to look at
+            return
+        if kept:
+            store.journal.append(kept, sync=True)
+        for path in idle:
+            fs.remove(path)

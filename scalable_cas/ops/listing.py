@@ -1,0 +1,155 @@
+"""What is stored, as rows for people and programs. Values are bytes here: nothing is decoded, nothing changes."""
+
+from __future__ import annotations
+
+from scalable_cas import clock
+from scalable_cas.errors import CorruptObject, IndexDamaged, MalformedObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.format import record as records
+from scalable_cas.format import rows
+from scalable_cas.format.kinds import KIND_NAMES
+from scalable_cas.ops.closure import children
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from scalable_cas.format.record import Record
+    from scalable_cas.store.core import StoreCore
+
+
+class Entry:
+    """One stored call. ``record`` holds everything that was kept of it; ``foreign`` says that it was not made here."""
+
+    __slots__ = ("foreign", "record")
+
+    def __init__(self, record: Record, *, foreign: bool) -> None:
+        self.record = record
+        self.foreign = foreign
+
+    @property
+    def key(self) -> str:
+        """The call key, 64 hex digits."""
+        return self.record.key.hex()
+
+    @property
+    def function(self) -> str:
+        """`module.qualname`."""
+        return self.record.function
+
+    @property
+    def size(self) -> int:
+        """Length of the stored value in bytes, uncompressed, with all its buffers."""
+        return self.record.total
+
+    @property
+    def created(self) -> int:
+        """When it was stored, in nanoseconds since 1970."""
+        return self.record.created
+
+    @property
+    def seconds(self) -> float:
+        """How long the function ran."""
+        return self.record.seconds
+
+    @property
+    def codec(self) -> str:
+        """How the value is encoded; the name contains "pickle" exactly if decoding can run code."""
+        return self.record.codec
+
+    @property
+    def origin(self) -> str:
+        """``local`` for what this user computed here, ``foreign`` for what was taken over from elsewhere."""
+        return "foreign" if self.foreign else "local"
+
+    def __repr__(self) -> str:
+        return f"Entry({self.key[:12]}…, {self.function}, {self.size} bytes)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of `ls --json`: plain types only."""
+        return {
+            "key": self.key,
+            "function": self.function,
+            "size": self.size,
+            "created": clock.iso(self.created),
+            "seconds": self.seconds,
+            "codec": self.codec,
+            "origin": self.origin,
+            "version": self.record.version,
+            "object": self.record.oid.hex(),
+        }
+
+
+def entries(store: StoreCore, functions: Iterable[bytes] | None = None) -> Iterator[Entry]:
+    """Yield the entries of some functions (ids of 8 bytes), or of all, in the order of the index.
+
+    Raises:
+        IndexDamaged: a record cannot be read.
+    """
+    store.writer.flush()
+    for fnid in (b"",) if functions is None else functions:
+        # Two tables with the same keys, read side by side: a look-up for each row would take three times as long.
+        refs = store.index.scan("refs", fnid)
+        rowkey, row = next(refs, (b"", b""))
+        for key, data in store.index.scan("records", fnid):
+            while rowkey and rowkey < key:
+                rowkey, row = next(refs, (b"", b""))
+            if rowkey == key:  # else it was forgotten while we read
+                yield _entry(store, data, row)
+
+
+def entry(store: StoreCore, rowkey: bytes) -> Entry | None:
+    """The entry of a row key (40 bytes), or None.
+
+    Raises:
+        IndexDamaged: its record cannot be read.
+    """
+    store.writer.flush()
+    for key, data in store.index.scan("records", rowkey):
+        row = store.index.ref(key)
+        if row is not None:
+            return _entry(store, data, row)
+    return None
+
+
+def _entry(store: StoreCore, data: bytes, row: bytes) -> Entry:
+    try:
+        record = records.unpack(data)
+    except MalformedObject as error:
+        raise IndexDamaged(store.index.path, f"a record cannot be read: {error.reason}") from error
+    return Entry(record, foreign=len(row) > rows.TAG_BYTES and bool(row[rows.TAG_BYTES] & rows.FOREIGN))
+
+
+def newest(found: Iterable[Entry], count: int | None = None) -> list[Entry]:
+    """The entries that were stored last, the newest first; all of them if ``count`` is None."""
+    from heapq import nlargest
+
+    if count is None:
+        return sorted(found, key=_age, reverse=True)
+    return nlargest(count, found, key=_age)
+
+
+def _age(item: Entry) -> tuple[int, bytes]:
+    return item.created, item.record.key
+
+
+def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
+    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes of its file), or ``problem``."""
+    root = item.record.kind, item.record.oid
+    found = [_described(store, *root)]
+    if "problem" not in found[0]:
+        try:
+            found.extend(_described(store, kind, oid) for kind, oid in children(store.objects, *root))
+        except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
+            found[0]["problem"] = str(error)
+    return found
+
+
+def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
+    row: dict[str, Any] = {"oid": oid.hex(), "kind": KIND_NAMES[kind]}
+    try:
+        head = store.objects.head(oid)
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
+        return row | {"problem": str(error)}
+    seen = store.objects.stat(oid)
+    return row | {"size": head.raw_size, "stored": seen.st_size if seen is not None else 0}

@@ -1,0 +1,50 @@
+"""Mark: which objects the entries and the pins of a store need. An object that cannot be read stops it, because whoever deletes must not guess."""
+
+from __future__ import annotations
+
+from scalable_cas.format import rows
+from scalable_cas.format.kinds import VALUE
+from scalable_cas.ops.closure import children, children_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from scalable_cas.store.core import StoreCore
+
+#: Codecs whose values never have buffers: their roots need not be read.
+_FLAT = frozenset(rows.CODEC_NUMBERS[name] for name in ("plain", "bytes", "str"))
+
+
+def mark(
+    store: StoreCore, refs: Iterable[tuple[bytes, bytes]], pins: Iterable[bytes], dropped: frozenset[bytes] = frozenset(), progress: Callable[[int], None] | None = None
+) -> set[bytes]:  # fmt: skip
+    """Return the names of all objects that are reached from ``refs`` (key and row of each entry) and ``pins``, leaving out the entries in ``dropped``.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: an object on the way cannot be read. An entry's own root may be missing: it is a miss already.
+    """
+    marked: set[bytes] = set()
+    for count, (rowkey, row) in enumerate(refs):
+        if progress is not None and count % 1000 == 0:
+            progress(count)
+        if rowkey in dropped or len(row) < rows.REF_FIXED:
+            continue
+        fields = rows.REF.unpack_from(row)
+        codec, kind, oid = fields[2], fields[3], fields[11]
+        if oid in marked:
+            continue
+        marked.add(oid)
+        if kind == VALUE and codec not in _FLAT and store.objects.stat(oid) is not None:
+            marked.update(name for _, name in _children(store, rowkey, row, oid))
+    for pin in pins:
+        if len(pin) == 32 and store.objects.stat(pin) is not None:
+            marked.add(pin)
+            marked.update(name for _, name in children(store.objects, store.objects.head(pin).kind, pin))
+    return marked
+
+
+def _children(store: StoreCore, rowkey: bytes, row: bytes, oid: bytes) -> tuple[tuple[int, bytes], ...]:
+    if row[rows.FLAGS_AT] & rows.HAS_INLINE and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
+        return children_of(oid, row[rows.REF_FIXED :])
+    return children(store.objects, VALUE, oid)

@@ -1,0 +1,273 @@
+"""Verify: re-hash every object, check every entry, and say what is wrong and what that affects. Changes nothing; `repair` acts on the findings.
+
+What is checked: each object's header, sizes and digest (``quick``: header and length only); each entry's row (tag, record, object, buffers); that the journal could rebuild each entry.
+What is no fault: files that no row names (a killed writer; gc takes them), and a torn end of a journal segment whose records are all in the index.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from scalable_cas import clock
+from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable, ScalableCasError
+from scalable_cas.format import header, rows
+from scalable_cas.format import record as records
+from scalable_cas.format.kinds import VALUE
+from scalable_cas.ops.closure import children_of
+from scalable_cas.storage.index import secret_id
+from scalable_cas.storage.journal import SegmentFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scalable_cas.format.record import Record
+    from scalable_cas.store.core import StoreCore
+
+#: Affected entries that a finding names; the rest is counted.
+NAMED = 20
+
+
+class Finding:
+    """One thing that is wrong: ``kind`` ("corrupt", "missing", "unreadable", "entry", "journal"), ``subject`` (an id or a path), ``detail``, and ``affects``: "function key" of each entry that needs it."""
+
+    __slots__ = ("affects", "detail", "kind", "subject")
+
+    def __init__(self, kind: str, subject: str, detail: str, affects: tuple[str, ...] = ()) -> None:
+        self.kind = kind
+        self.subject = subject
+        self.detail = detail
+        self.affects = affects
+
+    def __repr__(self) -> str:
+        return f"Finding({self.kind} {self.subject}: {self.detail})"
+
+
+class Verification:
+    """The outcome: ``findings``, and how much was read: ``objects``, raw ``bytes``, ``entries``, ``seconds``."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.objects = 0
+        self.bytes = 0
+        self.entries = 0
+        self.seconds = 0.0
+
+
+class _Object:
+    """What checking one object gave."""
+
+    __slots__ = ("children", "fault", "oid", "size")
+
+    def __init__(self, oid: bytes) -> None:
+        self.oid = oid
+        self.size = 0
+        self.children: tuple[tuple[int, bytes], ...] = ()
+        self.fault: tuple[str, str] | None = None
+
+
+def verify(
+    store: StoreCore, *, quick: bool = False, progress: Callable[[int, int, int], None] | None = None, jobs: int | None = None
+) -> Verification:  # fmt: skip
+    """Check a store. ``progress(objects done, of how many, raw bytes so far)``; ``jobs`` threads, by default one a core.
+
+    Raises:
+        StoreVersionError: the store uses a feature that verify must know.
+        IndexDamaged: the index cannot be read at all.
+    """
+    store.format.check("verify", store.root)
+    store.writer.flush()
+    since = clock.monotonic()
+    result = Verification()
+    entries = dict(_entries(store, result))
+    result.entries = len(entries)
+    names = list(store.objects.names())
+    present = set(names)
+    users: dict[bytes, list[Record]] = {}
+    for record in entries.values():
+        users.setdefault(record.oid, []).append(record)
+    parents: dict[bytes, list[bytes]] = {}
+    faults: list[tuple[str, bytes, str]] = []
+    for item in _check_all(store, names, quick, jobs):
+        result.objects += 1
+        result.bytes += item.size
+        if item.fault is not None:
+            faults.append((item.fault[0], item.oid, item.fault[1]))
+        for _, child in item.children:
+            parents.setdefault(child, []).append(item.oid)
+        if progress is not None:
+            progress(result.objects, len(names), result.bytes)
+    wanted = users.keys() | parents.keys() | {oid for oid, _ in store.index.scan("objects")} | {pin for pin in store.index.pins() if len(pin) == 32}
+    for oid in sorted(wanted - present):
+        if store.objects.stat(oid) is None:  # stored since the listing otherwise
+            faults.append(("missing", oid, "no such object"))
+    for kind, oid, detail in faults:
+        result.findings.append(Finding(kind, oid.hex(), detail, _affected(oid, users, parents)))
+    _check_sizes(entries, store, result)
+    _check_journal(store, entries, result)
+    result.seconds = clock.monotonic() - since
+    return result
+
+
+def _check_all(store: StoreCore, names: list[bytes], quick: bool, jobs: int | None) -> Iterator[_Object]:
+    """Check objects in parallel: reading, decompressing and hashing all let go of the interpreter."""
+    workers = jobs or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        chunk = 256  # submitted at a time, so that a million objects are not a million futures
+        for at in range(0, len(names), chunk):
+            yield from pool.map(lambda oid: _check_object(store, oid, quick), names[at : at + chunk])
+
+
+def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
+    item = _Object(oid)
+    try:
+        if quick:
+            head = store.objects.head(oid)
+            seen = store.objects.stat(oid)
+            if seen is None or seen.st_size != header.HEADER_BYTES + head.stored_size:
+                raise CorruptObject(oid.hex(), "its file has another length than its header says")
+            if head.kind == VALUE:
+                item.children = children_of(oid, store.objects.get(oid)[1])
+        else:
+            head, content = store.objects.get(oid)
+            if head.kind == VALUE:
+                item.children = children_of(oid, content)
+        item.size = head.raw_size
+    except CorruptObject as error:
+        item.fault = ("corrupt", error.reason)
+    except ObjectUnreadable as error:
+        item.fault = ("unreadable", error.reason)
+    except ObjectNotFound:  # collected since the listing; if somebody needs it, it is found missing
+        pass
+    return item
+
+
+def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Record]]:
+    """Every entry whose row and record can be read; the others are findings."""
+    foreign = store.index.meta("secret") != secret_id(store.secret)
+    for rowkey, row in store.index.scan("refs"):
+        name = rowkey[8:].hex()
+        if not foreign and (len(row) < rows.REF_FIXED or rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) != row[: rows.TAG_BYTES]):
+            result.findings.append(Finding("entry", name, "its row in the index is damaged; run `scalable-cas reindex`"))
+            continue
+        try:
+            record = store.index.record(rowkey)
+        except MalformedObject as error:
+            result.findings.append(Finding("entry", name, f"{error}; run `scalable-cas reindex`"))
+            continue
+        if record is None or record.rowkey != rowkey or record.oid != rows.REF.unpack_from(row)[11]:
+            result.findings.append(Finding("entry", name, "its row and its record do not agree; run `scalable-cas reindex`"))
+            continue
+        yield rowkey, record
+
+
+def _check_sizes(entries: dict[bytes, Record], store: StoreCore, result: Verification) -> None:
+    """An entry's record must name its object by the right kind and size."""
+    for record in entries.values():
+        row = store.index.object_row(record.oid)
+        if row is not None and (row.kind, row.size) != (record.kind, record.size):
+            result.findings.append(Finding("entry", record.key.hex(), "its object is of another kind or size than its record says", (_label(record),)))
+
+
+def _check_journal(store: StoreCore, entries: dict[bytes, Record], result: Verification) -> None:
+    latest: dict[bytes, Record] = {}
+    for path in store.journal.segments():
+        for found in store.journal.read(path):
+            if isinstance(found, SegmentFault):
+                if not found.tail:
+                    result.findings.append(Finding("journal", found.path, f"{found.length} bytes at {found.offset}: {found.reason}"))
+                continue
+            record = found[0]
+            before = latest.get(record.rowkey)
+            if before is None or record.sequence >= before.sequence:
+                latest[record.rowkey] = record
+    for rowkey, record in entries.items():
+        known = latest.get(rowkey)
+        if known is None or known.type != records.REF or known.oid != record.oid:
+            now = store.index.record(rowkey)
+            if now is not None and now.sequence == record.sequence:  # else it was stored anew or forgotten while we read
+                result.findings.append(Finding("journal", record.key.hex(), "the journal does not know this entry, so reindex would lose it", (_label(record),)))
+
+
+def _affected(oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]) -> tuple[str, ...]:
+    found: list[str] = []
+    queue, seen = [oid], {oid}
+    while queue:
+        current = queue.pop()
+        found.extend(_label(record) for record in users.get(current, ()))
+        fresh = [parent for parent in parents.get(current, ()) if parent not in seen]
+        seen.update(fresh)
+        queue.extend(fresh)
+    return tuple(sorted(found)[:NAMED]) + ((f"and {len(found) - NAMED} more",) if len(found) > NAMED else ())
+
+
+def _label(record: Record) -> str:
+    return f"{record.function} {record.key.hex()}"
+
+
+def repair(store: StoreCore, verification: Verification) -> list[str]:
+    """Act on findings: set damaged objects aside, put back those whose content is known here, forget entries that nothing can bring back, and write lost journal records anew.
+
+    Returns a line for each thing done. An entry that is forgotten is computed at its next call.
+
+    Raises:
+        StoreReadOnly, StoreBusy: the store cannot be written.
+    """
+    done: list[str] = []
+    lost = {finding.subject for finding in verification.findings if finding.kind in ("corrupt", "missing")}
+    for name in sorted(lost):
+        oid = bytes.fromhex(name)
+        if store.objects.quarantine(oid):
+            done.append(f"{name}: set aside in quarantine")
+    for rowkey, row in list(store.index.scan("refs")):
+        done.extend(_repair_entry(store, rowkey, row, lost))
+    gone = [bytes.fromhex(name) for name in lost if store.objects.stat(bytes.fromhex(name)) is None]
+    pins = store.index.pins()
+    for oid in gone:
+        store.index.write(lambda changes, oid=oid: changes.drop_object(oid))
+        if oid in pins:
+            store.index.write(lambda changes, oid=oid: changes.unpin(oid))
+            done.append(f"{oid.hex()}: was pinned and is lost")
+    done.extend(_repair_journal(store, verification))
+    return done
+
+
+def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -> list[str]:
+    """Restore an entry's root from the copy in its row, or forget the entry."""
+    if len(row) < rows.REF_FIXED:
+        return []
+    fields = rows.REF.unpack_from(row)
+    flags, kind, oid = fields[1], fields[3], fields[11]
+    sound = rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
+    if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.stat(oid) is None:
+        store.objects.put(kind, oid, row[rows.REF_FIXED :])
+        return [f"{oid.hex()}: restored from the index"]
+    needs = [oid]
+    if kind == VALUE and store.objects.stat(oid) is not None:
+        try:
+            needs.extend(child for _, child in children_of(oid, store.objects.get(oid)[1]))
+        except ScalableCasError:
+            pass
+    if any(store.objects.stat(item) is None for item in needs):
+        store.forget([rowkey])
+        return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
+    return []
+
+
+def _repair_journal(store: StoreCore, verification: Verification) -> list[str]:
+    keys = {finding.subject for finding in verification.findings if finding.kind == "journal"}
+    again = [record for record in (records.unpack(data) for _, data in store.index.scan("records")) if record.key.hex() in keys]
+    damaged = any(os.sep in key for key in keys)
+    if damaged:  # write all entries anew, so that the damaged segments are not needed any more
+        again = [records.unpack(data) for _, data in store.index.scan("records")]
+    if not again and not damaged:
+        return []
+    with store.index.environment.locked():
+        store.journal.append(again, sync=True)
+        done = [f"{record.key.hex()}: written to the journal again" for record in again]
+        idle = set(store.journal.idle())
+        for path in sorted(key for key in keys if os.sep in key):
+            if path in idle and store.journal.set_aside(path, store.root):
+                done.append(f"{path}: set aside in quarantine")
+    return done

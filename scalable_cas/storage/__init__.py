@@ -1,0 +1,1 @@
+"""This machine: files, the index, the journal, locks. Moves bytes; parses no value."""

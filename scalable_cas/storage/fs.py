@@ -1,0 +1,340 @@
+"""Every call that changes the file system, so that crash tests have one place to stand (LMDB does its own).
+
+A new file is published whole or not at all: it is written under a name in ``tmp/`` of the same file system and then linked to its own name, which fails if that name is taken.
+Renaming was rejected for new files: it silently replaces what is there. It is used where replacing is meant. ``O_TMPFILE`` would leave nothing behind after a kill, but it
+cost three times as much here; what a kill leaves in ``tmp/`` is removed by gc.
+
+Foreign errors become ``StoreReadOnly`` here, once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from scalable_cas.errors import StoreReadOnly
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Buffer = bytes | bytearray | memoryview
+
+#: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as OSError.
+_UNWRITABLE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENAMETOOLONG)
+)  # fmt: skip
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))  # exFAT, some FUSE and SMB mounts
+_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+#: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5 to 10 ms per flush).
+MANY = 64
+_counter = 0
+
+
+def unwritable(error: OSError, path: str) -> StoreReadOnly:
+    """Our error for a failed change. Anything that is no question of space, rights or health is raised as it is."""
+    if error.errno not in _UNWRITABLE:
+        raise error
+    return StoreReadOnly(path, error.strerror or str(error))
+
+
+def temporary_name() -> str:
+    """A name in ``tmp/`` that tells whose it is: process id, its start time, a counter. See ``leftover``."""
+    global _counter
+    _counter += 1
+    return f"{os.getpid()}.{start_ticks(os.getpid())}.{_counter}"
+
+
+_own_ticks: tuple[int, str] = (0, "")
+
+
+def start_ticks(pid: int) -> str:
+    """When a process started, in clock ticks since boot as the kernel prints it; "0" where that cannot be known.
+
+    With the process id it names a process for as long as the machine runs; an id alone is used again.
+    """
+    global _own_ticks
+    if _own_ticks[0] == pid:
+        return _own_ticks[1]
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = file.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return "0"
+    if pid == os.getpid():
+        _own_ticks = (pid, ticks)
+    return ticks
+
+
+def write_all(fd: int, parts: Sequence[Buffer]) -> None:
+    """Write every byte of ``parts`` to a file descriptor, whatever the system accepts at a time."""
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        done = os.writev(fd, views[:64])  # 64: well under every IOV_MAX
+        while views and done >= len(views[0]):
+            done -= len(views.pop(0))
+        if done:
+            views[0] = views[0][done:]
+
+
+def write_new(tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = False, mode: int = 0o444) -> os.stat_result | None:
+    """Publish a new file at ``path``, or return None if there is one already (it is then left alone).
+
+    ``tmp`` is the folder for unfinished files, on the same file system. The folder of ``path`` is made if it is missing. Keeps I1: a name never shows half of its content.
+
+    Raises:
+        StoreReadOnly: no space, no permission, a broken disk.
+    """
+    draft = f"{tmp}/{temporary_name()}"
+    try:
+        fd = _open_draft(tmp, draft, mode)
+        try:
+            try:
+                write_all(fd, parts)
+                if sync:
+                    os.fsync(fd)
+                seen = os.fstat(fd)
+            finally:
+                os.close(fd)
+            return seen if _link(draft, path) else None
+        finally:
+            os.unlink(draft)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def _open_draft(tmp: str, draft: str, mode: int) -> int:
+    try:
+        return os.open(draft, _OPEN_NEW, mode)
+    except FileNotFoundError:  # somebody removed the store, or its tmp/, under us: that clears it, and is no fault
+        os.makedirs(tmp, 0o700, exist_ok=True)
+        return os.open(draft, _OPEN_NEW, mode)
+
+
+def _link(draft: str, path: str) -> bool:
+    for _ in range(16):  # a folder can vanish again between mkdir and link, when gc tidies; never for ever
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.lexists(path):
+                return False
+            os.rename(draft, path)
+            with open(draft, "xb"):  # so that the caller's unlink finds something, here as after a link
+                pass
+            return True
+        else:
+            return True
+    raise OSError(errno.EIO, "its folder keeps disappearing", path)
+
+
+def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
+    """Put ``content`` at ``path``, replacing what is there in one step.
+
+    Raises:
+        StoreReadOnly: it cannot be written.
+    """
+    draft = f"{tmp}/{temporary_name()}"
+    try:
+        fd = _open_draft(tmp, draft, mode)
+        try:
+            write_all(fd, (content,))
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(draft, path)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and its parents, private to the user. Nothing happens if it is there.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def create_folder(path: str, draft: str) -> bool:
+    """Give a prepared folder ``draft`` its name; False if ``path`` exists already. One step, so nobody sees a half-made folder.
+
+    Raises:
+        StoreReadOnly: it cannot be renamed.
+    """
+    try:
+        os.rename(draft, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise unwritable(error, path) from error
+    return True
+
+
+def append_open(path: str) -> int:
+    """Open a new file for appending and return its descriptor.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+    try:
+        try:
+            return os.open(path, _OPEN_NEW | os.O_APPEND, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            return os.open(path, _OPEN_NEW | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def append(fd: int, path: str, parts: Sequence[Buffer], *, sync: bool) -> None:
+    """Append ``parts`` to an open file, and make them safe from a power cut if ``sync``.
+
+    Raises:
+        StoreReadOnly: no space, or a broken disk. What was written of them may stay: readers skip a torn end.
+    """
+    try:
+        write_all(fd, parts)
+        if sync:
+            os.fdatasync(fd)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def open_lock(path: str) -> int:
+    """Open (and create) a lock file for reading and writing; its content is a table of owners.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def poke(fd: int, offset: int, content: bytes) -> None:
+    """Write a few bytes at a place of an open file. A full disk is ignored: only tables of hints are written so."""
+    try:
+        os.pwrite(fd, content, offset)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+
+
+def remove(path: str) -> bool:
+    """Remove a file; False if there is none.
+
+    Raises:
+        StoreReadOnly: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unwritable(error, path) from error
+    return True
+
+
+def remove_folder(path: str) -> bool:
+    """Remove an empty folder; False if it is not there or not empty."""
+    try:
+        os.rmdir(path)
+    except OSError:  # tidying is never worth an error
+        return False
+    return True
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with all it holds; nothing happens if it is not there. Only derived data is removed so (the index).
+
+    Raises:
+        StoreReadOnly: something in it cannot be removed.
+    """
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def move(source: str, target: str) -> bool:
+    """Move a file to another name on the same file system, for quarantine; False if it is gone.
+
+    Raises:
+        StoreReadOnly: it cannot be moved.
+    """
+    try:
+        os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
+        os.rename(source, target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unwritable(error, source) from error
+    return True
+
+
+def sync_paths(paths: Sequence[str]) -> None:
+    """Make files safe from a power cut: one by one while they are few, else everything at once.
+
+    Raises:
+        StoreReadOnly: the disk refused.
+    """
+    if len(paths) > MANY:
+        os.sync()
+        return
+    for path in {*paths, *(os.path.dirname(path) for path in paths)}:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # collected meanwhile, or a file system that opens no folders
+            continue
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            raise unwritable(error, path) from error
+        finally:
+            os.close(fd)
+
+
+def leftovers(tmp: str, before: float, *, local: bool) -> list[str]:
+    """The files in ``tmp/`` that are older than ``before`` (seconds since 1970), and, where only this machine writes there (``local``), those whose process is gone."""
+    found = []
+    for name in _names(tmp):
+        pid, _, rest = name.partition(".")
+        ticks = rest.partition(".")[0]
+        alive = not local or (pid.isdigit() and start_ticks(int(pid)) == ticks != "0")
+        if not alive or _older(f"{tmp}/{name}", before):
+            found.append(f"{tmp}/{name}")
+    return sorted(found)
+
+
+def older_files(folder: str, before: float) -> list[str]:
+    """The files in ``folder`` that were last changed before ``before`` (seconds since 1970)."""
+    return sorted(f"{folder}/{name}" for name in _names(folder) if _older(f"{folder}/{name}", before))
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _older(path: str, before: float) -> bool:
+    try:
+        return os.lstat(path).st_mtime < before
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,270 @@
+"""The ref index: which rows there are and how they are read and written. Derived from files (I4): `ops/reindex.py` rebuilds it.
+
+Rows are described in docs/reference/format-v1.md, section 7. Scans read in batches, so that no read transaction is held while a caller works.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import msgpack
+from blake3 import blake3
+
+from scalable_cas.errors import IndexDamaged
+from scalable_cas.format import record as records
+from scalable_cas.format import rows
+from scalable_cas.storage import environment as environments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from scalable_cas.format.record import Record
+    from scalable_cas.storage.environment import Environment
+
+_NUMBER = Struct(">Q")
+_ACCESS = Struct(">QQ")  # last use (ns), number of flushes that saw a use
+BATCH = 1000  # rows per read transaction in a scan: about 1 ms
+
+
+def secret_id(secret: bytes) -> bytes:
+    """Which key an index was tagged with, without telling the key."""
+    digest: bytes = blake3(b"scalable_cas index", key=secret).digest(16)
+    return digest
+
+
+def create(path: str, tmp: str, store_id: bytes, secret: bytes) -> None:
+    """Make an empty index for a store, unless there is one.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+
+    def fill(put: Callable[[bytes, bytes], object]) -> None:
+        put(b"schema", _NUMBER.pack(rows.SCHEMA))
+        put(b"store", store_id)
+        put(b"secret", secret_id(secret))
+
+    environments.create(path, tmp, fill)
+
+
+class Index:
+    """An open index. ``secret`` is the user's 32-byte key for the tags."""
+
+    def __init__(self, path: str, store_id: bytes, secret: bytes, *, read_only: bool) -> None:
+        self.path = path
+        self.secret = secret
+        self.environment: Environment = environments.acquire(path, read_only=read_only)
+        try:
+            self._check(store_id)
+        except BaseException:
+            environments.release(self.environment)
+            raise
+
+    def _check(self, store_id: bytes) -> None:
+        schema, store, secret = (self.meta(name) for name in ("schema", "store", "secret"))
+        if schema != _NUMBER.pack(rows.SCHEMA):
+            raise IndexDamaged(self.path, "it has another schema")
+        if store != store_id:
+            raise IndexDamaged(self.path, "it belongs to another store")
+        if secret != secret_id(self.secret) and not self.environment.read_only:
+            raise IndexDamaged(self.path, "it was written with another user's key")
+
+    def close(self) -> None:
+        """Give the environment back."""
+        environments.release(self.environment)
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    def _get(self, database: str, key: bytes) -> bytes | None:
+        with self.environment.reading() as transaction:
+            found: bytes | None = transaction.get(key, db=self.environment.db[database])
+            return found
+
+    def meta(self, name: str) -> bytes | None:
+        """A meta row."""
+        return self._get("meta", name.encode())
+
+    def number(self, name: str) -> int:
+        """A meta row that counts; 0 if there is none yet."""
+        found = self.meta(name)
+        return _NUMBER.unpack(found)[0] if found else 0
+
+    def ref(self, rowkey: bytes) -> bytes | None:
+        """The row of a ref; its tag is the reader's to check."""
+        return self._get("refs", rowkey)
+
+    def record(self, rowkey: bytes) -> Record | None:
+        """The record of an entry, or None."""
+        found = self._get("records", rowkey)
+        return records.unpack(found) if found else None
+
+    def object_row(self, oid: bytes) -> rows.ObjectRow | None:
+        """What is known of an object's place, or None."""
+        found = self._get("objects", oid)
+        return rows.ObjectRow(found) if found else None
+
+    def pins(self) -> set[bytes]:
+        """The pinned row keys (40 bytes) and object names (32 bytes)."""
+        return {key for key, _ in self.scan("pins")}
+
+    def last_use(self, rowkey: bytes) -> int:
+        """When an entry was last used, in ns since 1970, as far as that has been written down; 0 if never."""
+        found = self._get("access", rowkey)
+        return _ACCESS.unpack(found)[0] if found else 0
+
+    def function_names(self) -> dict[bytes, str]:
+        """Function id to name, of every function that has or had entries."""
+        return {fnid: name.decode("utf-8", "surrogatepass") for fnid, name in self.scan("functions")}
+
+    def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows whose keys start with ``prefix``, in key order. Rows that change meanwhile appear in either state."""
+        start = prefix
+        while True:
+            batch: list[tuple[bytes, bytes]] = []
+            with self.environment.reading() as transaction, transaction.cursor(db=self.environment.db[database]) as cursor:
+                if start and not cursor.set_range(start):
+                    return
+                if not start and not cursor.first():
+                    return
+                for key, value in cursor:
+                    if not key.startswith(prefix) or len(batch) == BATCH:
+                        break
+                    batch.append((key, value))
+            yield from batch
+            if len(batch) < BATCH:
+                return
+            start = batch[-1][0] + b"\0"
+
+    def count(self, database: str) -> int:
+        """How many rows a table has."""
+        with self.environment.reading() as transaction:
+            entries: int = transaction.stat(self.environment.db[database])["entries"]
+            return entries
+
+    # --- writing ---------------------------------------------------------------------------------------
+
+    def write(self, change: Callable[[Changes], Any], seconds: float = environments.WRITE_WAIT) -> Any:
+        """Run ``change`` in one transaction, committed and synced when it returns, and hand on what it returns.
+
+        It is run again from the start if the map had to grow.
+
+        Raises:
+            StoreBusy, StoreReadOnly, IndexDamaged: as `Environment.writing`.
+        """
+        for _ in range(8):  # each time the map doubles; eight times is a factor of 256
+            try:
+                with self.environment.writing(seconds) as transaction:
+                    return change(Changes(self, transaction))
+            except environments.MapGrown:
+                continue
+        raise IndexDamaged(self.path, "its map is full however often it grows")
+
+    def write_and_hold(self, change: Callable[[Changes], Any]) -> Any:
+        """Run ``change`` as `write` does, and return a read transaction that sees exactly its outcome: nobody can write in between.
+
+        For the collector, which fixes its cutoff and its roots in one step. The caller ends the transaction with ``abort``.
+
+        Raises:
+            StoreBusy, StoreReadOnly, IndexDamaged: as `write`.
+        """
+        with self.environment.locked():
+            self.write(change)
+            return self.environment.env.begin()
+
+
+class Changes:
+    """What can be changed in one write transaction."""
+
+    def __init__(self, index: Index, transaction: Any) -> None:
+        self._index = index
+        self._put = transaction.put
+        self._get = transaction.get
+        self._delete = transaction.delete
+        self._drop = transaction.drop
+        self._db = index.environment.db
+
+    def next_number(self, name: str) -> int:
+        """Count a meta row up and return it."""
+        found = self._get(name.encode(), db=self._db["meta"])
+        number: int = (_NUMBER.unpack(found)[0] if found else 0) + 1
+        self._put(name.encode(), _NUMBER.pack(number), db=self._db["meta"])
+        return number
+
+    def number(self, name: str) -> int:
+        """A meta row that counts, as this transaction sees it."""
+        found = self._get(name.encode(), db=self._db["meta"])
+        return _NUMBER.unpack(found)[0] if found else 0
+
+    def set_number(self, name: str, number: int) -> None:
+        """Set a meta row that counts."""
+        self._put(name.encode(), _NUMBER.pack(number), db=self._db["meta"])
+
+    def put_object(self, oid: bytes, row: bytes) -> None:
+        """Write where an object lies, and with which epoch it was last named."""
+        self._put(oid, row, db=self._db["objects"])
+
+    def object_row(self, oid: bytes) -> rows.ObjectRow | None:
+        """What this transaction sees of an object's place."""
+        found = self._get(oid, db=self._db["objects"])
+        return rows.ObjectRow(found) if found else None
+
+    def drop_object(self, oid: bytes) -> None:
+        """Forget where an object lies."""
+        self._delete(oid, db=self._db["objects"])
+
+    def put_entry(self, record: Record, ref_row: bytes) -> None:
+        """Write the rows of one entry: ref, record, and the function's name."""
+        rowkey = record.rowkey
+        self._put(rowkey, ref_row, db=self._db["refs"])
+        self._put(rowkey, record.pack(), db=self._db["records"])
+        self._put(record.fnid, record.function.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
+
+    def ref(self, rowkey: bytes) -> bytes | None:
+        """The row of a ref, as this transaction sees it."""
+        found: bytes | None = self._get(rowkey, db=self._db["refs"])
+        return found
+
+    def replace_ref(self, rowkey: bytes, row: bytes) -> None:
+        """Write a ref's row anew; its record stays."""
+        self._put(rowkey, row, db=self._db["refs"])
+
+    def drop_entry(self, rowkey: bytes) -> bool:
+        """Remove the rows of one entry; False if there was none."""
+        there: bool = self._delete(rowkey, db=self._db["refs"])
+        self._delete(rowkey, db=self._db["records"])
+        self._delete(rowkey, db=self._db["access"])
+        return there
+
+    def pin(self, key: bytes) -> None:
+        """Keep an entry (40 bytes) or an object (32 bytes) from gc."""
+        self._put(key, b"", db=self._db["pins"])
+
+    def unpin(self, key: bytes) -> bool:
+        """Undo `pin`; False if it was not pinned."""
+        there: bool = self._delete(key, db=self._db["pins"])
+        return there
+
+    def touch(self, rowkeys: set[bytes], now: int, hour: int = 3600 * 10**9) -> None:
+        """Note that entries were used, at most once an hour each (as relatime does)."""
+        for rowkey in rowkeys:
+            found = self._get(rowkey, db=self._db["access"])
+            last, uses = _ACCESS.unpack(found) if found else (0, 0)
+            if (now - last >= hour or last > now) and self._get(rowkey, db=self._db["refs"]) is not None:
+                self._put(rowkey, _ACCESS.pack(now, uses + 1), db=self._db["access"])
+
+    def put_run(self, key: bytes, content: dict[str, object]) -> None:
+        """Write the counters of one process of a run."""
+        self._put(key, msgpack.packb(content), db=self._db["runs"])
+
+    def drop_run(self, key: bytes) -> None:
+        """Remove the counters of one process of a run."""
+        self._delete(key, db=self._db["runs"])
+
+    def clear(self, *databases: str) -> None:
+        """Empty tables, to fill them anew."""
+        for name in databases:
+            self._drop(self._db[name], delete=False)
+
+

@@ -1,0 +1,122 @@
+"""Single flight: of several calls of one key, in threads, tasks and processes on one machine, one runs the function.
+
+The owner of a key holds a byte-range lock that the kernel frees when its process dies, so a kill leaves nothing to clean up. Inside a process a dictionary does the same for threads and tasks
+(a process never conflicts with its own lock). Those who wait poll the index, because that is where the result appears; a lock that can be had without a result means that the owner died or failed.
+
+The wait is bounded. An owner that is alive may rightly take hours, so the bound grows with what is known of the function; an owner that is *stopped* (debugger, frozen job) is not waited for: its process id stands in a
+small table at the start of the lock file, and ``/proc`` tells. Computing twice is always safe, so every doubt ends in computing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from struct import Struct
+
+from scalable_cas import clock
+from scalable_cas.errors import StoreReadOnly
+from scalable_cas.storage import fs
+from scalable_cas.storage.locks import LockFile
+
+_PID = Struct("<I")
+_SLOTS = 4096  # of four bytes: one page table of owners' ids; two keys in one slot only cost a wrong guess about "stopped"
+_FIRST_LOCK = 1 << 20  # locks lie beyond the table
+#: Waiting starts at half a millisecond and grows to 20 ms: a poll costs some µs, a result is seen at most 20 ms late.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
+_STOPPED_AFTER = 2.0  # seconds of waiting after which we look whether the owner is stopped
+_SHORTEST_BOUND, _LONGEST_BOUND, _UNKNOWN_BOUND = 60.0, 24 * 3600.0, 3600.0
+
+
+def wait_bound(known_seconds: float | None) -> float:
+    """How long to wait for a living owner: three times the function's longest known run, between a minute and a day; an hour if nothing is known."""
+    if known_seconds is None:
+        return _UNKNOWN_BOUND
+    return min(max(3 * known_seconds, _SHORTEST_BOUND), _LONGEST_BOUND)
+
+
+class Flights:
+    """The keys that this process is computing now."""
+
+    def __init__(self, path: str) -> None:
+        self._locks = LockFile(path)
+        self._owners: dict[bytes, object] = {}
+        self._mutex = threading.Lock()
+
+    def try_enter(self, rowkey: bytes, owner: object) -> bool:
+        """Become the one who computes this key; False if somebody else is. Give it back with `leave`."""
+        with self._mutex:
+            if rowkey in self._owners:
+                return False
+            self._owners[rowkey] = owner
+        start = _place(rowkey)
+        try:
+            if self._locks.try_exclusive(start):
+                fs.poke(self._locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
+                return True
+        except StoreReadOnly:  # no lock file, so no single flight across processes; within this one it still works
+            return True
+        self._owners.pop(rowkey, None)
+        return False
+
+    def owner(self, rowkey: bytes) -> object | None:
+        """Who in this process computes the key."""
+        return self._owners.get(rowkey)
+
+    def leave(self, rowkey: bytes) -> None:
+        """Give a key back: its result is visible, or there will be none."""
+        with self._mutex:
+            if self._owners.pop(rowkey, None) is not None:
+                self._locks.release(_place(rowkey))
+
+    def owner_stopped(self, rowkey: bytes) -> bool:
+        """Whether the process that computes the key is known to be stopped."""
+        if rowkey in self._owners:
+            return False
+        try:
+            (pid,) = _PID.unpack(os.pread(self._locks.fd, 4, 4 * (_place(rowkey) % _SLOTS)).ljust(4, b"\0"))
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state = file.read().rpartition(b")")[2].split()[0]
+        except (OSError, StoreReadOnly, IndexError):
+            return False
+        return state in (b"T", b"t")
+
+    def after_fork(self) -> None:
+        """In the child: nothing is computed here, and the parent's locks are not ours."""
+        self._owners.clear()
+        self._mutex = threading.Lock()
+        self._locks.after_fork()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._owners.clear()
+        self._locks.close()
+
+
+def _place(rowkey: bytes) -> int:
+    return _FIRST_LOCK + int.from_bytes(rowkey[8:13], "little")
+
+
+class Waiting:
+    """The pauses of one waiter: ``pause()`` says how long to sleep next, or None once it should compute by itself."""
+
+    __slots__ = ("_bound", "_checked", "_flights", "_pause", "_rowkey", "_since")
+
+    def __init__(self, flights: Flights, rowkey: bytes, bound: float) -> None:
+        self._flights = flights
+        self._rowkey = rowkey
+        self._bound = bound
+        self._pause = _FIRST_PAUSE
+        self._since = self._checked = clock.monotonic()
+
+    def pause(self) -> float | None:
+        """Seconds to sleep before the next look, or None if the wait is over."""
+        now = clock.monotonic()
+        if now - self._since > self._bound:
+            return None
+        if now - self._checked > _STOPPED_AFTER:
+            self._checked = now
+            if self._flights.owner_stopped(self._rowkey):
+                return None
+        pause = self._pause
+        self._pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return pause

@@ -1,0 +1,41 @@
+"""What is worth writing down but never worth a commit of its own: counters, times of use, and files that were seen to have moved.
+
+Written with the next group commit, or at exit. Losing them to a kill costs a statistic.
+"""
+
+from __future__ import annotations
+
+from scalable_cas import clock
+from scalable_cas.store.telemetry import Telemetry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scalable_cas.storage.index import Changes
+
+#: Rows kept in memory at most; a loop over more distinct entries than this drops the oldest knowledge of use, not a value.
+MOST = 200_000
+
+
+class Notes:
+    """The notes of one store in this process."""
+
+    def __init__(self, *, telemetry: bool) -> None:
+        self.telemetry = Telemetry(enabled=telemetry)
+        self.touched: set[bytes] = set()  # row keys of entries that were hit
+        self.rows: dict[bytes, tuple[bytes, bytes]] = {}  # row key -> (row that was read, row that should be there)
+
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self.touched or self.rows) or self.telemetry.pending()
+
+    def write(self, changes: Changes) -> None:
+        """Write and forget the notes, inside a transaction."""
+        touched, self.touched = self.touched, set()
+        moved, self.rows = self.rows, {}
+        if touched:
+            changes.touch(touched, clock.now_ns())
+        for rowkey, (old, new) in moved.items():
+            if changes.ref(rowkey) == old:  # somebody may have stored it anew
+                changes.replace_ref(rowkey, new)
+        if self.telemetry.pending():
+            changes.put_run(*self.telemetry.row())
