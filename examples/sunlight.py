@@ -67,7 +67,7 @@ def energy_at(latitude: float, tilt: float, every_days: int, steps: int) -> floa
 
 
 @cacheable(places=FileType, tilt=float)
-def energy(places: Path, tilt: float, every_days: int = 5, steps: int = 30) -> dict[str, float]:
+def energy(places: Path, tilt: float, every_days: int = 5, steps: int = 24) -> dict[str, float]:
     """Stage 2, the long one: a year's energy on a panel of that tilt, for each city."""
     with places.open(newline="") as lines:
         return {

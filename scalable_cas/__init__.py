@@ -1,7 +1,7 @@
 """Never compute the same thing twice: results of functions, files and folders in a content-addressed store.
 
-The public names, and nothing else. Each is imported from its module when it is first asked for, so that a command, or a
-program that only catches an error of ours, does not load the decorator with all that it needs.
+The public names, and nothing else. Each is imported from its module when it is first asked for, so that a
+command, or a program that only catches an error of ours, does not load the decorator with all that it needs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # `__import__` with a list of names returns the module itself; importlib.import_module costs an import more
+    # `__import__` with a list of names returns the module itself; importlib.import_module costs an import
+    # more
     value = globals()[name] = getattr(__import__(home, fromlist=(name,)), name)
     return value
 

@@ -1,4 +1,4 @@
-"""`Store`: an open store, from Python. The work on a store as a whole is in `ops`; this is its public face."""
+"""`Store`: an open store, from Python. What it does to a store as a whole is in `ops`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ class NotABlob(ScalableCasError):
     """The object is there but is no plain bytes. ``oid`` is hex; ``kind`` is "value", "tree" or "list"."""
 
     def __init__(self, oid: str, kind: str) -> None:
-        super().__init__(f"object {oid} is a {kind}, not a blob; `scalable-cas cat-file -p` shows what it holds")
+        super().__init__(
+            f"object {oid} is a {kind}, not a blob; `scalable-cas cat-file -p` shows what it holds"
+        )
         self.oid = oid
         self.kind = kind
 
 
 class ObjectInfo:
-    """What is known of an object without reading it: ``kind`` ("blob", "value", …), ``size`` of its content and ``stored``
-    size of its file, both in bytes.
+    """What is known of an object without reading it: ``kind`` ("blob", "value", …), ``size`` of its content
+    and ``stored`` size of its file, both in bytes.
     """
 
     __slots__ = ("kind", "size", "stored")
@@ -68,7 +70,9 @@ class Store(StoreCore):
         """Open the store that a call from the folder ``start`` (default: the working directory) would use."""
         import os
 
-        return cls(config.find_place(config.Environ(), os.path.abspath(start) if start is not None else None).path)
+        return cls(
+            config.find_place(config.Environ(), os.path.abspath(start) if start is not None else None).path
+        )
 
     # --- objects ---------------------------------------------------------------------------------------
 
@@ -134,7 +138,8 @@ class Store(StoreCore):
     # --- the whole -------------------------------------------------------------------------------------
 
     def entries(self, function: str | None = None) -> Iterator[Entry]:
-        """The stored calls, of all functions or of one, named in full or by an unambiguous ending of its name.
+        """The stored calls, of all functions or of one, named in full or by an unambiguous ending of its
+        name.
 
         Raises:
             AmbiguousName: more than one function is called so.
@@ -162,10 +167,10 @@ class Store(StoreCore):
         """Drop the entries that a policy names, and the objects that nothing needs.
 
         Args:
-            dry_run: return the plan and change nothing.
-            policy: ``older_than`` and ``unused_for`` in seconds, ``max_size`` in bytes, ``keep_last`` entries of each
-                function, ``function`` to which all of these are limited. Without any of them only expired entries and
-                objects that no entry names are dropped.
+            dry_run: return the plan and change nothing. policy: ``older_than`` and ``unused_for`` in seconds,
+            ``max_size`` in bytes, ``keep_last`` entries of each
+                function, ``function`` to which all of these are limited. Without any of them only expired
+                entries and objects that no entry names are dropped.
         """
         from scalable_cas.ops.gc import Policy, execute, plan_gc
 

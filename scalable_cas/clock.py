@@ -14,7 +14,9 @@ sleep = time.sleep
 
 
 def iso(ns: int) -> str:
-    """``2026-11-22T20:15:03Z`` for a time in nanoseconds since 1970; ``?`` where the calendar has no such year."""
+    """``2026-11-22T20:15:03Z`` for a time in nanoseconds since 1970; ``?`` where the calendar has no such
+    year.
+    """
     try:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ns / 1e9))
     except (OverflowError, ValueError, OSError):  # a record with a wild time must not break a listing

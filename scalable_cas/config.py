@@ -1,4 +1,6 @@
-"""Settings: the environment, ``scalable.yaml``, the store's own ``config.json``, and where the store of a call is. The only reader of ``os.environ``."""
+"""Settings: the environment, ``scalable.yaml``, the store's own ``config.json``, and where the store of a
+call is. The only reader of ``os.environ``.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,17 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "scalable.yaml"
 STORE_FOLDER = ".scalable"
-_VARIABLES = ("SCALABLE_CACHE", "SCALABLE_CACHE_DIR", "SCALABLE_SEED", "SCALABLE_TELEMETRY", "SCALABLE_INDEX_DIR")
+_VARIABLES = (
+    "SCALABLE_CACHE",
+    "SCALABLE_CACHE_DIR",
+    "SCALABLE_SEED",
+    "SCALABLE_TELEMETRY",
+    "SCALABLE_INDEX_DIR",
+)
 
-# `os.environ.get` encodes the name and decodes the value at each call: 1 µs, three times a hit. CPython keeps the encoded mapping in `_data`; where that is missing
-# or keyed otherwise (Windows keys it by upper-case text) the public way is used.
+# `os.environ.get` encodes the name and decodes the value at each call: 1 µs, three times a hit. CPython keeps
+# the encoded mapping in `_data`; where that is missing or keyed otherwise (Windows keys it by upper-case
+# text) the public way is used.
 _raw: Any = getattr(os.environ, "_data", None)
 _FAST = isinstance(_raw, dict) and os.name == "posix"
 _ENCODED = tuple(os.fsencode(name) for name in _VARIABLES)
@@ -23,7 +32,9 @@ _CACHE, _DIR, _SEED, _TELEMETRY, _INDEX = _ENCODED
 
 
 def environment_state() -> tuple[Any, ...]:
-    """What the environment says now, in a form that is cheap to take and to compare; `Environ` makes it readable."""
+    """What the environment says now, in a form that is cheap to take and to compare; `Environ` makes it
+    readable.
+    """
     if _FAST:
         get = _raw.get
         return get(_CACHE), get(_DIR), get(_SEED), get(_TELEMETRY), get(_INDEX)
@@ -36,7 +47,10 @@ class Environ:
     __slots__ = ("cache_dir", "index_dir", "off", "seed", "telemetry")
 
     def __init__(self, state: tuple[Any, ...] | None = None) -> None:
-        values = [os.fsdecode(value) if value is not None else None for value in (state if state is not None else environment_state())]
+        values = [
+            os.fsdecode(value) if value is not None else None
+            for value in (state if state is not None else environment_state())
+        ]
         switch, cache_dir, seed, telemetry, index_dir = values
         self.off = (switch or "").strip().lower() in ("off", "0", "false", "no")
         self.cache_dir = cache_dir or None
@@ -46,18 +60,22 @@ class Environ:
 
 
 def user_config_dir() -> str:
-    """The user's own folder for keys and trust: ``$XDG_CONFIG_HOME/scalable-cas``, else ``~/.config/scalable-cas``."""
+    """The user's own folder for keys and trust: ``$XDG_CONFIG_HOME/scalable-cas``, else
+    ``~/.config/scalable-cas``.
+    """
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(base, "scalable-cas")
 
 
 def temporary_dir() -> str:
     """A folder on this node: ``$TMPDIR`` or ``/tmp``."""
-    return os.environ.get("TMPDIR") or "/tmp"
+    return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - what lies in it is checked for its owner
 
 
 class Project:
-    """What ``scalable.yaml`` says: where it lies, ``local_cache`` and ``name``. Keys that are not ours are left alone."""
+    """What ``scalable.yaml`` says: where it lies, ``local_cache`` and ``name``. Keys that are not ours are
+    left alone.
+    """
 
     __slots__ = ("folder", "local_cache", "name")
 
@@ -97,7 +115,9 @@ def load_project(path: str) -> Project:
 
 
 class Place:
-    """Where a store is or should be: ``path``; ``source`` says in words why there; ``project`` if a ``scalable.yaml`` was found."""
+    """Where a store is or should be: ``path``; ``source`` says in words why there; ``project`` if a
+    ``scalable.yaml`` was found.
+    """
 
     __slots__ = ("path", "project", "source")
 
@@ -127,7 +147,11 @@ def find_place(environ: Environ, start: str | None = None) -> Place:
     if store is not None:
         return Place(store, "the nearest .scalable", project)
     base = project.folder if project is not None else here
-    return Place(os.path.join(base, STORE_FOLDER), f"beside {PROJECT_FILE}" if project else "the working directory", project)
+    return Place(
+        os.path.join(base, STORE_FOLDER),
+        f"beside {PROJECT_FILE}" if project else "the working directory",
+        project,
+    )
 
 
 def _absolute(path: str, start: str | None) -> str:
@@ -150,7 +174,7 @@ def _upward(start: str, name: str, accept: Any) -> str | None:
 
 
 def _own_folder(path: str) -> bool:
-    """A folder of this user: a ``.scalable`` that somebody else left in ``/tmp`` or above must not be used."""
+    """A folder of this user: a ``.scalable`` that somebody else left above us must not be used."""
     try:
         return os.path.isdir(path) and os.stat(path).st_uid == os.geteuid()
     except OSError:
@@ -161,7 +185,11 @@ def _own_folder(path: str) -> bool:
 
 #: name -> (default, possible values, meaning); what `config list` prints.
 SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
-    "sync": ("relaxed", ("relaxed", "strict"), "strict flushes every result to the disk before the call returns"),
+    "sync": (
+        "relaxed",
+        ("relaxed", "strict"),
+        "strict flushes every result to the disk before the call returns",
+    ),
 }
 
 

@@ -1,7 +1,8 @@
 """Every error and warning of the package, grouped by what a handler does with it.
 
-Each class carries fields, not only text, and the exit code that a command ends with. Messages are one line and say what to do.
-Foreign exceptions (lmdb, zstandard, msgpack, OSError) are translated into these at one place per library, always with ``from``.
+Each class carries fields, not only text, and the exit code that a command ends with. Messages are one line
+and say what to do. Foreign exceptions (lmdb, zstandard, msgpack, OSError) are translated into these at one
+place per library, always with ``from``.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class CorruptObject(ScalableCasError):
 
 
 class ObjectUnreadable(ScalableCasError):
-    """The object's file is there, but the system would not let us read it. Nothing is concluded about its content."""
+    """The object's file is there, but the system would not let us read it. Nothing is concluded about its
+    content.
+    """
 
     def __init__(self, oid: str, reason: str) -> None:
         super().__init__(f"object {oid} cannot be read: {reason}")
@@ -98,14 +101,16 @@ class UntrustedEntry(ScalableCasError):
 class UnhashableArgument(ScalableCasError, TypeError):
     """An argument has no reliable key. ``path`` is the place inside it, such as ``config["model"].loss``.
 
-    The message names types and paths only, never values: they may be secret, and their ``repr`` may be costly.
+    The message names types and paths only, never values: they may be secret, and their ``repr`` may be
+    costly.
     """
 
     def __init__(self, function: str, argument: str, path: str, reason: str) -> None:
         super().__init__(
             f"{function}: cannot build a reliable cache key for {path}: {reason}. "
-            f'Leave it out with _ignore=("{argument}",), pass a plain value, give its class a __scalable_key__(self) method, '
-            f"call register_key(Type, function), or declare {argument}=ObjectType"
+            f'Leave it out with _ignore=("{argument}",), pass a plain value, '
+            "give its class a __scalable_key__(self) method, call register_key(Type, function), "
+            f"or declare {argument}=ObjectType"
         )
         self.function = function
         self.argument = argument
@@ -130,7 +135,9 @@ class InputChanged(ScalableCasError):
     """A declared input kept changing while it was being read."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"input {path!r} changes while it is being read; wait until it is complete, or pass a copy")
+        super().__init__(
+            f"input {path!r} changes while it is being read; wait until it is complete, or pass a copy"
+        )
         self.path = path
 
 
@@ -184,7 +191,10 @@ class StoreBusy(ScalableCasError):
     """Another process has held the write lock longer than we are willing to wait."""
 
     def __init__(self, path: str, seconds: float) -> None:
-        super().__init__(f"{path} has been locked by another process for {seconds:.0f} s; look for a stopped process and try again")
+        super().__init__(
+            f"{path} has been locked by another process for {seconds:.0f} s; "
+            "look for a stopped process and try again"
+        )
         self.path = path
         self.seconds = seconds
 

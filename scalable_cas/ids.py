@@ -1,7 +1,8 @@
 """Names: 32 raw bytes inside the program, 64 hex digits at its edges.
 
-An ``ObjectId`` is the BLAKE3-256 of an object's content, a ``CallKey`` that of a call. Both are plain ``bytes``: they are index keys and
-hash inputs without conversion. A type checker keeps them apart; at run time they cost nothing.
+An ``ObjectId`` is the BLAKE3-256 of an object's content, a ``CallKey`` that of a call. Both are plain
+``bytes``: they are index keys and hash inputs without conversion. A type checker keeps them apart; at run
+time they cost nothing.
 """
 
 from __future__ import annotations

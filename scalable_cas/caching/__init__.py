@@ -6,4 +6,13 @@ from scalable_cas.caching.decorator import cacheable
 from scalable_cas.keys.registry import register_key
 from scalable_cas.keys.wrappers import DirType, FileType, GenericType, ObjectType, UtilityType, ValueType
 
-__all__ = ["DirType", "FileType", "GenericType", "ObjectType", "UtilityType", "ValueType", "cacheable", "register_key"]
+__all__ = [
+    "DirType",
+    "FileType",
+    "GenericType",
+    "ObjectType",
+    "UtilityType",
+    "ValueType",
+    "cacheable",
+    "register_key",
+]

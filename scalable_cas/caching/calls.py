@@ -1,4 +1,6 @@
-"""What happens around a call that is not a plain hit: misses, options, async functions, and the functions attached to a wrapper."""
+"""What happens around a call that is not a plain hit: misses, options, async functions, and the functions
+attached to a wrapper.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ if TYPE_CHECKING:
 BYPASS = "_cache_bypass"
 
 CacheInfo = namedtuple("CacheInfo", ("hits", "misses", "entries", "size"))  # noqa: PYI024 - typing costs 5 ms to import
-CacheInfo.__doc__ = "``hits`` and ``misses`` of this process; ``entries`` and ``size`` (bytes) of the function in the store."
+CacheInfo.__doc__ = (
+    "``hits`` and ``misses`` of this process; ``entries`` and ``size`` (bytes) of the function in the store."
+)
 
 ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
 
 
 class CachedFunction:
-    """A function, how its calls are keyed, and what was asked for. One per decoration; carried by the wrapper."""
+    """A function, how its calls are keyed, and what was asked for. One per decoration; carried by the
+    wrapper.
+    """
 
     def __init__(self, function: Callable[..., Any], keyer: CallKeyer, options: Options) -> None:
         self.function = function
@@ -109,7 +115,9 @@ class CachedFunction:
         run = Run(self, session, rowkey, used_args, used_kwargs, inputs, replace=True)
         return run.finish(self.function(*used_args, **used_kwargs))
 
-    def miss(self, session: Session, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Any) -> Any:
+    def miss(
+        self, session: Session, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Any
+    ) -> Any:
         """Nothing is stored: wait for whoever computes this key, or compute it."""
         store = session.store
         assert store is not None
@@ -227,7 +235,7 @@ class CachedFunction:
         store = self._open()
         if store is None:
             return 0
-        store.writer.flush()
+        store.flush()
         return store.forget([rowkey for rowkey, _ in store.index.scan("refs", self.keyer.fnid)])
 
     def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
@@ -237,24 +245,48 @@ class CachedFunction:
         return store is not None and store.forget([rowkey]) == 1
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that is."""
+        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
+        is.
+        """
         from scalable_cas.ops.explain import explain
 
         session = self.now()
         rowkey = self._rowkey(args, kwargs)
         parts = self.keyer.parts(args, kwargs, session.seed)
-        return explain(self._open(), self.keyer.name, rowkey, parts, self.keyer.version, self.options.limit, cached=not self.options.void)
+        return explain(
+            self._open(),
+            self.keyer.name,
+            rowkey,
+            parts,
+            self.keyer.version,
+            self.options.limit,
+            cached=not self.options.void,
+        )
 
 
 class Run:
-    """One run of the function: its record is begun before, from the arguments as they are then, and finished after."""
+    """One run of the function: its record is begun before, from the arguments as they are then, and finished
+    after.
+    """
 
     __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
 
-    def __init__(self, cached: CachedFunction, session: Session, rowkey: bytes, args: Any, kwargs: Any, inputs: Any, *, replace: bool = False) -> None:
+    def __init__(
+        self,
+        cached: CachedFunction,
+        session: Session,
+        rowkey: bytes,
+        args: Any,
+        kwargs: Any,
+        inputs: Any,
+        *,
+        replace: bool = False,
+    ) -> None:
         assert session.store is not None
         self._cached = cached
         self._store = session.store
+        if not session.store.is_alive():  # removed under us: what is computed now goes into a new one
+            session.store.reopen()
         self._inputs = inputs
         self._replace = replace
         cached.counters.misses += 1
@@ -291,10 +323,15 @@ class Run:
         if not options.store:
             return False
         if options.result is not None and result is not None and not isinstance(result, options.result):
-            cached.warn(f"the result is a {type(result).__name__}, not the declared {options.result.__name__}; it is returned but not stored")
+            found, declared = type(result).__name__, options.result.__name__
+            cached.warn(
+                f"the result is a {found}, not the declared {declared}; it is returned but not stored"
+            )
             return False
         if self._inputs and (changed := inputs_unchanged(self._inputs)) is not None:
-            cached.warn(f"the input {changed!r} changed while the function ran; the result is returned but not stored")
+            cached.warn(
+                f"the input {changed!r} changed while the function ran; the result is returned but not stored"
+            )
             return False
         return options.cache_if is None or bool(options.cache_if(result))
 

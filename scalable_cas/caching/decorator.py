@@ -1,6 +1,7 @@
 """`@cacheable`, and the path of a hit: the function `wrapper` in `_wrap` is all of it.
 
-A call is bound and hashed (`keys`), looked up and decoded (`store.reader`), and returned. Whatever is not a hit goes on in `calls.py`.
+A call is bound and hashed (`keys`), looked up and decoded (`store.reader`), and returned. Whatever is not a
+hit goes on in `calls.py`.
 """
 
 from __future__ import annotations
@@ -25,66 +26,103 @@ if TYPE_CHECKING:
     from scalable_cas.store.core import StoreCore
 
     P = ParamSpec("P")
-    R = TypeVar("R", covariant=True)
+    R = TypeVar("R")
 
     class Cached(Protocol[P, R]):
-        """A decorated function: the function's own signature, and what the cache adds."""
+        """A decorated function: its own signature, and what the cache adds (documented in calls.py)."""
 
         __name__: str
         __qualname__: str
         __wrapped__: Callable[P, R]
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
         def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
-        def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str: ...
-        def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
-        def cache_info(self) -> CacheInfo: ...
-        def cache_clear(self) -> int: ...
-        def cache_forget(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
-        def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation: ...
+        def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str: ...  # noqa: D102
+        def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...  # noqa: D102
+        def cache_info(self) -> CacheInfo: ...  # noqa: D102
+        def cache_clear(self) -> int: ...  # noqa: D102
+        def cache_forget(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...  # noqa: D102
+        def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation: ...  # noqa: D102
 
     @overload
-    def cacheable(function: Callable[P, R], /) -> Cached[P, R]: ...
+    def cacheable(  # type: ignore[overload-overlap]  # a class is callable too, but is a type of result here
+        return_type: type[Any] | None = None,
+        *,
+        void: bool = False,
+        recompute: bool = False,
+        store: bool = True,
+        _version: str | int | None = None,
+        _ignore: Iterable[str] = (),
+        _ttl: float | timedelta | None = None,
+        _cache_if: Callable[[Any], object] | None = None,
+        _store: StoreCore | str | PathLike[str] | None = None,
+        _arg_types: Mapping[str, Any] | None = None,
+        **arg_types: Any,
+    ) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
     @overload
+    def cacheable(return_type: Callable[P, R], /) -> Cached[P, R]: ...
+    def cacheable(*args: Any, **kwargs: Any) -> Any: ...  # noqa: D103
+
+else:  # the overloads above are what a type checker sees; this takes every form
+
     def cacheable(
-        return_type: type | None = None, /, *, void: bool = False, recompute: bool = False, store: bool = True,
-        _version: str | int | None = None, _ignore: Iterable[str] = (), _ttl: float | timedelta | None = None, _cache_if: Callable[[Any], object] | None = None,
-        _store: StoreCore | str | PathLike[str] | None = None, _arg_types: Mapping[str, Any] = {}, **arg_types: Any,
-    ) -> Callable[[Callable[P, R]], Cached[P, R]]: ...  # fmt: skip
+        return_type: Any = None,
+        *,
+        void: bool = False,
+        recompute: bool = False,
+        store: bool = True,
+        _version: str | int | None = None,
+        _ignore: Iterable[str] = (),
+        _ttl: float | timedelta | None = None,
+        _cache_if: Callable[[Any], object] | None = None,
+        _store: StoreCore | str | PathLike[str] | None = None,
+        _arg_types: Mapping[str, Any] | None = None,
+        **arg_types: Any,
+    ) -> Any:
+        """Store a function's results, and return them when it is called again with the same arguments.
 
+        Use it bare, called, or with options: ``@cacheable``, ``@cacheable()``, ``@cacheable(ValueType)``,
+        ``@cacheable(return_type=dict, scenario_id=int)``.
 
-def cacheable(  # type: ignore[misc]  # the overloads are what a type checker sees; this takes both forms
-    return_type: Any = None, *, void: bool = False, recompute: bool = False, store: bool = True, _version: str | int | None = None, _ignore: Iterable[str] = (),
-    _ttl: float | timedelta | None = None, _cache_if: Callable[[Any], object] | None = None, _store: StoreCore | str | PathLike[str] | None = None,
-    _arg_types: Mapping[str, Any] | None = None, **arg_types: Any,
-) -> Any:  # fmt: skip
-    """Store a function's results, and return them when it is called again with the same arguments.
+        Args:
+            return_type: the type of the result: a Python type (another result is returned but not stored) or
+                `ValueType` for any.
+            void: the function is run for its side effect: never cached.
+            recompute: always run, and replace what is stored.
+            store: False looks up but writes nothing.
+            _version: str or int, part of the key.
+            _ignore: names of arguments left out of the key.
+            _ttl: seconds or a timedelta; an older entry is a miss.
+            _cache_if: a predicate on the result; where it is false the result is returned and not stored.
+            _store: a `Store` or a path; by default the store is found as the documentation of configuration
+                says.
+            _arg_types: declared types of arguments whose names collide with an option.
+            **arg_types: how to hash an argument: ``int``, ``float``, ``bool``, ``str``, ``bytes`` (converted
+                without loss), any class, a wrapper type such as `FileType`.
 
-    Use it bare, called, or with options: ``@cacheable``, ``@cacheable()``, ``@cacheable(ValueType)``, ``@cacheable(return_type=dict, scenario_id=int)``.
-
-    Args:
-        return_type: the type of the result: a Python type (another result is returned but not stored) or `ValueType` for any.
-        void: the function is run for its side effect: never cached.
-        recompute: always run, and replace what is stored.
-        store: False looks up but writes nothing.
-        _version: str or int, part of the key.
-        _ignore: names of arguments left out of the key.
-        _ttl: seconds or a timedelta; an older entry is a miss.
-        _cache_if: a predicate on the result; where it is false the result is returned and not stored.
-        _store: a `Store` or a path; by default the store is found as the documentation of configuration says.
-        _arg_types: declared types of arguments whose names collide with an option.
-        **arg_types: how to hash an argument: ``int``, ``float``, ``bool``, ``str``, ``bytes`` (converted without loss), any class, a wrapper type such as `FileType`.
-
-    Raises:
-        TypeError: at decoration, for an unknown argument name, an option of the wrong type, or a generator function.
-    """
-    options = Options(return_type=None, void=void, recompute=recompute, store=store, ttl=_ttl, cache_if=_cache_if, place=_store)
-    keying = {"version": _version, "ignore": (_ignore,) if isinstance(_ignore, str) else tuple(_ignore), "arg_types": {**arg_types, **(_arg_types or {})}}
-    is_type = return_type is None or isinstance(return_type, type) or hasattr(return_type, "__origin__")
-    if not is_type and (callable(return_type) or isinstance(return_type, (classmethod, staticmethod))):
-        return _decorate(return_type, options, keying)
-    options.result = result_type(return_type)
-    return lambda function: _decorate(function, options, keying)
+        Raises:
+            TypeError: at decoration, for an unknown argument name, an option of the wrong type, or a
+                generator function.
+        """
+        options = Options(
+            return_type=None,
+            void=void,
+            recompute=recompute,
+            store=store,
+            ttl=_ttl,
+            cache_if=_cache_if,
+            place=_store,
+        )
+        keying = {
+            "version": _version,
+            "ignore": (_ignore,) if isinstance(_ignore, str) else tuple(_ignore),
+            "arg_types": {**arg_types, **(_arg_types or {})},
+        }
+        is_type = return_type is None or isinstance(return_type, type) or hasattr(return_type, "__origin__")
+        if not is_type and (callable(return_type) or isinstance(return_type, (classmethod, staticmethod))):
+            return _decorate(return_type, options, keying)
+        options.result = result_type(return_type)
+        return lambda function: _decorate(function, options, keying)
 
 
 def _decorate(function: Any, options: Options, keying: dict[str, Any]) -> Any:

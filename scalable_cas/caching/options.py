@@ -16,14 +16,28 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # flags of a code 
 
 
 class Options:
-    """What was asked for. ``limit`` is the age limit in ns or None; ``place`` a path, an open store or None; ``result`` the declared result type or None."""
+    """What was asked for. ``limit`` is the age limit in ns or None; ``place`` a path, an open store or None;
+    ``result`` the declared result type or None.
+    """
 
     __slots__ = ("cache_if", "limit", "place", "recompute", "result", "store", "void")
 
-    def __init__(self, *, return_type: Any, void: bool, recompute: bool, store: bool, ttl: Any, cache_if: Any, place: Any) -> None:
-        for name, flag in (("void", void), ("recompute", recompute), ("store", store)):
+    def __init__(
+        self,
+        *,
+        return_type: Any,
+        void: bool,
+        recompute: bool,
+        store: bool,
+        ttl: Any,
+        cache_if: Any,
+        place: Any,
+    ) -> None:
+        flags: tuple[tuple[str, Any], ...] = (("void", void), ("recompute", recompute), ("store", store))
+        for name, flag in flags:
             if not isinstance(flag, bool):
-                raise TypeError(f"{name} must be True or False, not {flag!r}; an argument of that name is declared in _arg_types")
+                hint = "an argument of that name is declared in _arg_types"
+                raise TypeError(f"{name} must be True or False, not {flag!r}; {hint}")
         if cache_if is not None and not callable(cache_if):
             raise TypeError("_cache_if must be a function of the result")
         if place is not None and not isinstance(place, (str, os.PathLike, StoreCore)):
@@ -33,7 +47,11 @@ class Options:
         self.store = store
         self.limit = _nanoseconds(ttl)
         self.cache_if: Callable[[Any], object] | None = cache_if
-        self.place: str | StoreCore | None = place if place is None or isinstance(place, StoreCore) else os.path.abspath(os.path.expanduser(os.fspath(place)))
+        self.place: str | StoreCore | None = (
+            place
+            if place is None or isinstance(place, StoreCore)
+            else os.path.abspath(os.path.expanduser(os.fspath(place)))
+        )
         self.result = result_type(return_type)
 
 
@@ -54,7 +72,7 @@ def result_type(declared: Any) -> type | None:
     if not isinstance(declared, type):
         raise TypeError(f"return_type must be a type, not {declared!r}")
     if issubclass(declared, (FileType, DirType)):
-        raise TypeError("results that are files or directories are not supported by this version: return their content, or use void=True")
+        raise TypeError("this version stores no files or folders as results: return their content, or use void=True")
     return None if issubclass(declared, GenericType) else declared
 
 
@@ -67,7 +85,8 @@ def refuse_generators(function: Any) -> None:
     flags = code_flags(function)
     if flags & (_GENERATOR | _ASYNC_GENERATOR):
         name = getattr(function, "__qualname__", repr(function))
-        raise TypeError(f"{name} is a generator function and cannot be cached; return a list, or decorate the function that makes each item")
+        remedy = "return a list, or decorate the function that makes each item"
+        raise TypeError(f"{name} is a generator function and cannot be cached; {remedy}")
 
 
 def is_coroutine(function: Any) -> bool:
@@ -76,11 +95,15 @@ def is_coroutine(function: Any) -> bool:
 
 
 def code_flags(function: Any) -> int:
-    """The flags of the code that runs when ``function`` is called; 0 for builtins. Partials and bound methods are looked through, wrappers are not."""
-    while (inner := getattr(function, "func", None) or getattr(function, "__func__", None)) is not None and not hasattr(function, "__code__"):
+    """The flags of the code that runs when ``function`` is called; 0 for builtins. Partials and bound methods
+    are looked through, wrappers are not.
+    """
+    while (
+        inner := getattr(function, "func", None) or getattr(function, "__func__", None)
+    ) is not None and not hasattr(function, "__code__"):
         function = inner
     code = getattr(function, "__code__", None)
-    if code is None and not isinstance(function, type):
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+    if code is None and not isinstance(function, type):  # an object that can be called
+        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     flags: int = getattr(code, "co_flags", 0)
     return flags

@@ -1,6 +1,7 @@
 """Which store a call uses: found at the first call, kept until the environment says otherwise.
 
-A later ``chdir`` does not move the store, a later change of ``SCALABLE_CACHE_DIR`` is seen at the next call. A store that cannot be used costs one `CacheWarning`; the program goes on without it, and the place is tried
+A later ``chdir`` does not move the store, a later change of ``SCALABLE_CACHE_DIR`` is seen at the next call.
+A store that cannot be used costs one `CacheWarning`; the program goes on without it, and the place is tried
 again after a second, so that a long-lived notebook recovers when its ``scalable.yaml`` is mended.
 """
 
@@ -10,7 +11,7 @@ import os
 
 from scalable_cas import clock, config
 from scalable_cas.errors import CacheWarning, ScalableCasError
-from scalable_cas.store import core
+from scalable_cas.store import core, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ class Session:
 
     __slots__ = ("expires", "off", "seed", "store")
 
-    def __init__(self, store: core.StoreCore | None, seed: str | None, *, off: bool, expires: float = float("inf")) -> None:
+    def __init__(
+        self, store: core.StoreCore | None, seed: str | None, *, off: bool, expires: float = float("inf")
+    ) -> None:
         self.store = store
         self.seed = seed
         self.off = off
@@ -109,4 +112,4 @@ def _forget() -> None:
     _explicit.clear()
 
 
-core.on_fork(_forget)
+lifecycle.on_fork(_forget)

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from scalable_cas.codecs import plain
 from scalable_cas.codecs.encoded import Encoded
-from scalable_cas.errors import MalformedObject, NotStorable, ScalableCasError, UnknownCodec, UntrustedEntry
+from scalable_cas.errors import (
+    CacheWarning,
+    MalformedObject,
+    NotStorable,
+    ScalableCasError,
+    UnknownCodec,
+    UntrustedEntry,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +80,8 @@ def encode(value: object) -> Encoded:
             # Broad with reason: a codec of another package meets values of any class. See pickled.encode.
             raise NotStorable(kind.__qualname__, f"codec {codec.name!r} failed") from error
         if encoded is not None:
+            if encoded.codec != codec.name:  # then nobody could decode it
+                raise NotStorable(kind.__qualname__, f"codec {codec.name!r} calls it {encoded.codec!r}")
             return encoded
     from scalable_cas.codecs import pickled
 
@@ -119,13 +128,19 @@ def register(codec: Codec) -> None:
     Raises:
         ValueError: its name is not allowed, or taken by another codec.
     """
+    name = _checked_name(codec)
+    if _registered.setdefault(name, codec) is not codec:
+        raise ValueError(f"there is a codec {name!r} already; choose another name")
+
+
+def _checked_name(codec: Codec) -> str:
     name = codec.name
     text = name.replace(".", "").replace("-", "")
     if not (1 <= len(name) <= 64 and text.isascii() and text.isalnum() and name == name.lower()):
         raise ValueError(f"{name!r} cannot name a codec; use a-z, 0-9, dot and dash, at most 64 of them")
-    if name in _OWN_NAMES or _registered.get(name, codec) is not codec:
+    if name in _OWN_NAMES:
         raise ValueError(f"there is a codec {name!r} already; choose another name")
-    _registered[name] = codec
+    return name
 
 
 def _others() -> dict[str, Codec]:
@@ -136,10 +151,25 @@ def _others() -> dict[str, Codec]:
     if not _scanned:
         from importlib.metadata import entry_points
 
+        broken: list[str] = []
+        # Two threads may both do this; the first of each name stays.
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-            found = point.load()
-            register(found() if isinstance(found, type) else found)
+            try:
+                found = point.load()
+                codec: Codec = found() if isinstance(found, type) else found
+                _registered.setdefault(_checked_name(codec), codec)
+            except Exception as error:  # noqa: BLE001
+                # Broad with reason: code of another package. A call of the user's must not fail for it;
+                # values are stored as if the package were not installed.
+                broken.append(f"{point.name} ({type(error).__name__}: {error})")
         _scanned = True
+        if broken:
+            import warnings
+
+            text = (
+                f"left out codecs that cannot be loaded: {', '.join(broken)}; repair or remove their packages"
+            )
+            warnings.warn(text, CacheWarning, stacklevel=2)
     return _registered
 
 

@@ -154,7 +154,7 @@ def _find_shape(reader: Reader, module: str, qualname: str) -> Shape:
 
 def _shown(module: str, qualname: str) -> str:
     # Quoted and short: it may come from foreign bytes and end on a terminal.
-    return f"class {f'{module}:{qualname}'[:200]!r}"
+    return f"class {f'{module}:{qualname}'[:80]!r}"
 
 
 def _raise_instance(reader: Reader, items: list[Any]) -> Any:

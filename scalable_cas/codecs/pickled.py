@@ -37,9 +37,12 @@ _REBUILT_OTHERWISE = frozenset(
 _WRITTEN_IN_C = (
     1 << 8
 )  # Py_TPFLAGS_IMMUTABLETYPE: no class of a `class` statement has it, every builtin one has
-#: Modules whose classes pickle as a call with their own data, and forget what a subclass or Counter's user added.
+#: Classes that pickle as a call with their own data, and forget what a subclass or a user of Counter added.
 _FORGETFUL = frozenset(
-    {"collections", "datetime", "decimal", "_pydecimal", "fractions", "pathlib", "pathlib._local"}
+    {
+        *("collections.Counter", "datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
+        *("decimal.Decimal", "fractions.Fraction", "pathlib.PurePath", "pathlib._local.PurePath"),
+    }
 )
 _WEAK = frozenset({"weakref", "_weakref", "_weakrefset"})
 _BYTES_IN_MEMORY = (io.BytesIO, io.StringIO)
@@ -151,17 +154,28 @@ def _pickler_class() -> type[Pickler]:
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             saw_function = False
 
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                self.ordinary: set[type] = set()  # types whose instances need no further look
+
             def reducer_override(self, obj: Any) -> Any:
                 # Called for every object but None, bools, numbers, text, bytes and exact builtin containers.
+                kind = type(obj)
+                if kind in self.ordinary:
+                    return NotImplemented
                 if isinstance(obj, by_name):
                     name = _script_name(obj)
                     if name is not None:
                         return find_by_name, name
                     # A function that travels by value brings the modules it uses, by name.
                     self.saw_function = self.saw_function or isinstance(obj, FunctionType)
-                else:
-                    _refuse(obj, modules_too=not self.saw_function)
-                return super().reducer_override(obj)
+                    return super().reducer_override(obj)
+                _refuse_type(kind)
+                _refuse_object(obj, modules_too=not self.saw_function)
+                reduced = super().reducer_override(obj)
+                if reduced is NotImplemented and not _differs_by_object(kind):
+                    self.ordinary.add(kind)
+                return reduced
 
         _built = Pickler
     return _built
@@ -180,39 +194,53 @@ def _script_name(found: Any) -> tuple[str, str] | None:
     return (module, found.__qualname__) if home is found else None
 
 
-def _refuse(obj: Any, *, modules_too: bool) -> None:
-    """Refuse what pickle or cloudpickle would take and give back as something else.
+def _refuse_type(kind: type) -> None:
+    """Refuse types that pickle or cloudpickle would take and give back as something else.
 
     Raises:
-        NotStorable: `obj` is such a thing.
+        NotStorable: `kind` is one of them.
     """
-    kind = type(obj)
     reason = None
+    builtin = kind.__module__ == "builtins"
     if kind is object:
         reason = "a bare object() has nothing but its identity"
-    elif (
-        kind.__module__ == "builtins" and kind.__qualname__ in _REBUILT_OTHERWISE
-    ) or kind.__module__ in _WEAK:
+    elif (builtin and kind.__qualname__ in _REBUILT_OTHERWISE) or kind.__module__ in _WEAK:
         reason = "it depends on another object that stays behind"
-    elif isinstance(obj, io.IOBase) and kind not in _BYTES_IN_MEMORY:
+    elif issubclass(kind, io.IOBase) and kind not in _BYTES_IN_MEMORY:
         reason = "an open file stays with this process"
     elif hasattr(kind, "__next__") and kind.__flags__ & _WRITTEN_IN_C and kind not in _BYTES_IN_MEMORY:
         reason = "an iterator is used up by its first reader; return a list"
-    elif isinstance(obj, ModuleType) and (modules_too or sys.modules.get(obj.__name__) is not obj):
-        reason = "a module is code, not a value"
-    elif isinstance(obj, BaseException) and (obj.__traceback__ or obj.__cause__ or obj.__context__):
-        reason = "a raised exception has a traceback or a cause, which pickle drops"
-    elif getattr(obj, "__dict__", None) and _forgets_attributes(kind):
-        reason = "pickle drops the attributes that were added to it"
     if reason is not None:
         raise NotStorable(kind.__qualname__, reason)
 
 
+def _refuse_object(obj: Any, *, modules_too: bool) -> None:
+    """Refuse single objects of types that are otherwise stored.
+
+    Raises:
+        NotStorable: pickle would lose something of `obj`.
+    """
+    reason = None
+    if isinstance(obj, ModuleType) and (modules_too or sys.modules.get(obj.__name__) is not obj):
+        reason = "a module is code, not a value"
+    elif isinstance(obj, BaseException) and (obj.__traceback__ or obj.__cause__ or obj.__context__):
+        reason = "a raised exception has a traceback or a cause, which pickle drops"
+    elif getattr(obj, "__dict__", None) and _forgets_attributes(type(obj)):
+        reason = "pickle drops the attributes that were added to it"
+    if reason is not None:
+        raise NotStorable(type(obj).__qualname__, reason)
+
+
+def _differs_by_object(kind: type) -> bool:
+    """Whether `_refuse_object` may say another thing of the next object of this type."""
+    return issubclass(kind, (ModuleType, BaseException)) or _forgets_attributes(kind)
+
+
 def _forgets_attributes(kind: type) -> bool:
-    """Whether instances are pickled by a method of the standard library that knows of no further attributes."""
+    """Whether instances are pickled by a method that knows of no further attributes."""
     names = ("__reduce_ex__", "__reduce__")
     owner = next(found for found in kind.__mro__ if any(name in vars(found) for name in names))
-    return owner.__module__ in _FORGETFUL
+    return f"{owner.__module__}.{owner.__qualname__}" in _FORGETFUL
 
 
 def _told(error: BaseException) -> str:

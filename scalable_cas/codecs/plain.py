@@ -12,7 +12,7 @@ from msgpack import unpackb
 
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.codecs.lowering import LEAVES, Lowering, pack
-from scalable_cas.codecs.tags import TAGGED, NotPlain
+from scalable_cas.codecs.tags import TAGGED
 from scalable_cas.errors import MalformedObject, UntrustedEntry
 
 TYPE_CHECKING = False
@@ -42,10 +42,11 @@ def encode(value: object) -> Encoded | None:
             return _encode(value, wide=False)
         except OverflowError:
             return _encode(value, wide=True)
-    except (NotPlain, ValueError, TypeError, RuntimeError):
-        # ValueError: a part is too large for msgpack. RuntimeError: too little of the stack is left for this
-        # walk, or, as TypeError, another thread changed the value meanwhile. The general codec may still be
-        # able to.
+    except Exception:  # noqa: BLE001
+        # Broad with reason: the walk reads objects and classes of the user's, which can be broken in any way,
+        # in a function that has succeeded. Usual are NotPlain; ValueError for a part too large for msgpack;
+        # RecursionError where the caller is deep already; RuntimeError where another thread changes the
+        # value. The general codec stores the value or refuses it with a reason.
         return None
 
 

@@ -1,1 +1,3 @@
-"""Bytes to structures and back: pure functions, no input or output. Specified in docs/reference/format-v1.md."""
+"""Bytes to structures and back: pure functions, no input or output. docs/reference/format-v1.md has the
+bytes.
+"""

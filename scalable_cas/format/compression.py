@@ -1,7 +1,8 @@
 """zstd with declared, checked and bounded sizes; the only module that imports zstandard.
 
-python-zstandard ignores ``max_output_size`` when a frame declares its own size, and silently ignores what follows the first frame. So before anything is decompressed the
-declared size is compared with the size we expect, and the frame must end exactly where the payload ends.
+python-zstandard ignores ``max_output_size`` when a frame declares its own size, and silently ignores what
+follows the first frame. So before anything is decompressed the declared size is compared with the size we
+expect, and the frame must end exactly where the payload ends.
 
 Contexts are not thread-safe, and making one costs about 2 µs each way, so each thread keeps its own.
 """
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
     import zstandard
 
-#: Level 1: level 3 gains at most 3 % on scientific data and costs 30-50 % of the speed (measured on six kinds of data).
+#: Level 1: level 3 gains at most 3 % on scientific data and costs 30-50 % of the speed (measured on six kinds
+#: of data).
 LEVEL = 1
-#: Under this size a frame's own overhead eats the gain (ratio 0.96 at 200 B, 1.5 at 512 B), and a file takes a disk block anyway.
+#: Under this size a frame's own overhead eats the gain (ratio 0.96 at 200 B, 1.5 at 512 B), and a file takes
+#: a disk block anyway.
 SMALLEST = 512
 #: A blob that loses less than 5 % stays raw: reading it back is then a copy, and it can be mapped.
 WORTH = 0.95

@@ -1,6 +1,7 @@
 """The encoded object: a 64-byte header and a payload (format-v1, section 2).
 
-The header is a legal zstd skippable frame, so ``zstd -dc FILE`` decodes a compressed loose object, and the payload starts at byte 64, which aligns raw arrays for memory maps.
+The header is a legal zstd skippable frame, so ``zstd -dc FILE`` decodes a compressed loose object, and the
+payload starts at byte 64, which aligns raw arrays for memory maps.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ RAW = 0
 ZSTD = 1
 ZSTD_DICT = 2  # reserved for packs
 NO_FILTER = 0
-MUST_UNDERSTAND = 0xF0  # of the flag byte: an unknown bit here refuses the object; the low nibble may be ignored
+# of the flag byte: an unknown bit here refuses the object; the low nibble may be ignored
+MUST_UNDERSTAND = 0xF0
 
 _FRAME = b"\x50\x2a\x4d\x18" + (HEADER_BYTES - 8).to_bytes(4, "little")
 _MAGIC = b"SC"
 _VERSION = 1
-# after the frame: magic, version, kind, coding, filter, flags, reserved, raw size (u48), stored size (u48), digest, CRC-32
+# after the frame: magic, version, kind, coding, filter, flags, reserved, raw size (u48), stored size (u48),
+# digest, CRC-32
 _FIXED = Struct("<2sBBBBBB6s6s32s")
 _LARGEST = (1 << 48) - 1
 
@@ -32,7 +35,9 @@ class Header:
 
     __slots__ = ("coding", "filter", "kind", "oid", "raw_size", "stored_size")
 
-    def __init__(self, kind: int, coding: int, filter_: int, raw_size: int, stored_size: int, oid: bytes) -> None:
+    def __init__(
+        self, kind: int, coding: int, filter_: int, raw_size: int, stored_size: int, oid: bytes
+    ) -> None:
         self.kind = kind
         self.coding = coding
         self.filter = filter_
@@ -43,9 +48,17 @@ class Header:
     def pack(self) -> bytes:
         """The 64 bytes."""
         body = _FIXED.pack(
-            _MAGIC, _VERSION, self.kind, self.coding, self.filter, 0, 0,
-            self.raw_size.to_bytes(6, "little"), self.stored_size.to_bytes(6, "little"), self.oid,
-        )  # fmt: skip
+            _MAGIC,
+            _VERSION,
+            self.kind,
+            self.coding,
+            self.filter,
+            0,
+            0,
+            self.raw_size.to_bytes(6, "little"),
+            self.stored_size.to_bytes(6, "little"),
+            self.oid,
+        )
         return _FRAME + body + crc32(body).to_bytes(4, "little")
 
 
@@ -53,7 +66,8 @@ def unpack(data: bytes | memoryview) -> Header:
     """Read a header.
 
     Raises:
-        MalformedObject: too short, not ours, damaged, or a version, kind, coding, filter or flag that this program does not know.
+        MalformedObject: too short, not ours, damaged, or a version, kind, coding, filter or flag that this
+            program does not know.
     """
     head = bytes(data[:HEADER_BYTES])
     if len(head) < HEADER_BYTES or head[:8] != _FRAME:
@@ -67,12 +81,17 @@ def unpack(data: bytes | memoryview) -> Header:
     if kind not in KIND_NAMES:
         raise MalformedObject("object header", f"kind {kind} is not known here")
     if coding not in (RAW, ZSTD) or filter_ != NO_FILTER or flags & MUST_UNDERSTAND:
-        raise MalformedObject("object header", f"coding {coding}, filter {filter_}, flags {flags:#x} are not known here")
+        raise MalformedObject(
+            "object header", f"coding {coding}, filter {filter_}, flags {flags:#x} are not known here"
+        )
     return Header(kind, coding, filter_, int.from_bytes(raw, "little"), int.from_bytes(stored, "little"), oid)
 
 
-def encode(kind: int, oid: bytes, content: bytes | bytearray | memoryview) -> tuple[Header, bytes | bytearray | memoryview]:
-    """Return the header and the payload under which ``content`` is stored: one zstd frame where that gains, else the content itself.
+def encode(
+    kind: int, oid: bytes, content: bytes | bytearray | memoryview
+) -> tuple[Header, bytes | bytearray | memoryview]:
+    """Return the header and the payload under which ``content`` is stored: one zstd frame where that gains,
+    else the content itself.
 
     Raises:
         MalformedObject: more than 2**48 - 1 bytes.
@@ -92,7 +111,9 @@ def decode(header: Header, payload: bytes | memoryview) -> bytes | memoryview:
         MalformedObject: the payload's length or frame does not fit the header.
     """
     if len(payload) != header.stored_size:
-        raise MalformedObject("object", f"{len(payload)} bytes are stored where the header says {header.stored_size}")
+        raise MalformedObject(
+            "object", f"{len(payload)} bytes are stored where the header says {header.stored_size}"
+        )
     if header.coding == RAW:
         if header.raw_size != header.stored_size:
             raise MalformedObject("object header", "a raw object with two sizes")

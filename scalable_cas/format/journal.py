@@ -1,7 +1,9 @@
-"""Journal segments: ref records and tombstones in the order in which they were published (format-v1, section 6).
+"""Journal segments: ref records and tombstones in the order in which they were published (format-v1, section
+6).
 
-A segment is a 64-byte head and frames. Each frame carries a marker, its length, a keyed tag and a CRC, so that a torn or damaged frame costs that frame: a reader looks for the next marker whose
-CRC holds. The CRC tells damage; the tag tells whether this user wrote the frame (DESIGN 9), and is checked where it matters.
+A segment is a 64-byte head and frames. Each frame carries a marker, its length, a keyed tag and a CRC, so
+that a torn or damaged frame costs that frame: a reader looks for the next marker whose CRC holds. The CRC
+tells damage; the tag tells whether this user wrote the frame (DESIGN 9), and is checked where it matters.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ def pack_frame(body: bytes, secret: bytes) -> bytes:
 
 
 class Frame:
-    """One frame that was read: where it starts, its body, its tag. ``skipped`` counts the bytes before it that were no frame."""
+    """One frame that was read: where it starts, its body, its tag. ``skipped`` counts the bytes before it
+    that were no frame.
+    """
 
     __slots__ = ("body", "offset", "skipped", "tag")
 

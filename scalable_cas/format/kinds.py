@@ -1,7 +1,9 @@
 """Object kinds and how each is named (format-v1, section 1).
 
-A blob is named by plain BLAKE3, so that ``b3sum FILE`` prints its name. Every structured kind is hashed in keyed mode with a public key of its
-own: a blob whose bytes happen to equal a tree can then never be taken for that tree, and no length has to be known before hashing starts.
+A blob is named by plain BLAKE3, so that ``b3sum FILE`` prints its name. Every structured kind is hashed in
+keyed mode with a public key of its
+own: a blob whose bytes happen to equal a tree can then never be taken for that tree, and no length has to be
+known before hashing starts.
 """
 
 from __future__ import annotations
@@ -23,14 +25,17 @@ KIND_KEYS = {
 }
 VALUE_KEY = KIND_KEYS[VALUE]
 
-#: Below this a second thread costs more than it gives (measured: break-even at 256 KiB, 1.9 times at 1 MiB on two cores).
+#: Below this a second thread costs more than it gives (measured: break-even at 256 KiB, 1.9 times at 1 MiB on
+#: two cores).
 PARALLEL_BYTES = 1 << 20
 
 
 def object_id(kind: int, content: bytes | bytearray | memoryview, threads: int = 1) -> bytes:
-    """Return the 32-byte name of an object of ``kind`` (a code of this module) with this uncompressed ``content``.
+    """Return the 32-byte name of an object of ``kind`` (a code of this module) with this uncompressed
+    ``content``.
 
-    ``threads`` is always explicit: BLAKE3's automatic pool hangs for ever in a child forked after its first use.
+    ``threads`` is always explicit: BLAKE3's automatic pool hangs for ever in a child forked after its first
+    use.
     """
     workers = threads if len(content) >= PARALLEL_BYTES else 1
     if kind == BLOB:

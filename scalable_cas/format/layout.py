@@ -14,8 +14,14 @@ TMP = "tmp"
 QUARANTINE = "quarantine"
 SEGMENT_SUFFIX = ".seg"
 
-#: Features that this program knows, per operation. A store that names another one is refused for that operation, by name.
-KNOWN_FEATURES: dict[str, frozenset[str]] = {"read": frozenset(), "write": frozenset(), "gc": frozenset(), "verify": frozenset()}
+#: Features that this program knows, per operation. A store that names another one is refused for that
+#: operation, by name.
+KNOWN_FEATURES: dict[str, frozenset[str]] = {
+    "read": frozenset(),
+    "write": frozenset(),
+    "gc": frozenset(),
+    "verify": frozenset(),
+}
 
 
 def object_path(oid: bytes) -> str:
@@ -24,14 +30,14 @@ def object_path(oid: bytes) -> str:
     return f"{name[:2]}/{name[2:]}"
 
 
-_TEMPLATE = b'''{
+_TEMPLATE = b"""{
   "format": 1,
   "id": "%s",
   "hash": "blake3-256",
   "call_key": 1,
   "features": %s
 }
-'''
+"""
 _PLAIN_FEATURES = b'{"read": [], "write": [], "gc": [], "verify": []}'
 
 
@@ -51,14 +57,17 @@ class StoreFormat:
         return _TEMPLATE % (self.store_id.hex().encode(), json.dumps(self.features).encode())
 
     def check(self, operation: str, path: str) -> None:
-        """Refuse ``operation`` ("read", "write", "gc" or "verify") if the store uses a feature that it needs and that we lack.
+        """Refuse ``operation`` ("read", "write", "gc" or "verify") if the store uses a feature that it needs
+        and that we lack.
 
         Raises:
             StoreVersionError: naming the feature.
         """
         unknown = sorted(set(self.features.get(operation, [])) - KNOWN_FEATURES[operation])
         if unknown:
-            raise StoreVersionError(path, f"it uses the feature {unknown[0]!r}, which this version needs to know to {operation}")
+            raise StoreVersionError(
+                path, f"it uses the feature {unknown[0]!r}, which this version needs to know to {operation}"
+            )
 
 
 def unpack_format(data: bytes, path: str) -> StoreFormat:
@@ -69,7 +78,8 @@ def unpack_format(data: bytes, path: str) -> StoreFormat:
         MalformedObject: not such a file.
     """
     start = _TEMPLATE.index(b"%s")
-    plain_id = data[start : start + 32]  # the common file is recognised without a JSON parser: importing one costs more than a hit may
+    # the common file is recognised without a JSON parser: importing one costs more than a hit may
+    plain_id = data[start : start + 32]
     if data == _TEMPLATE % (plain_id, _PLAIN_FEATURES):
         return StoreFormat(bytes.fromhex(plain_id.decode("ascii", "replace")))
     import json
@@ -83,4 +93,6 @@ def unpack_format(data: bytes, path: str) -> StoreFormat:
         raise StoreVersionError(path, f"it has format {version}; this program knows up to {FORMAT_VERSION}")
     if len(store_id) != 16 or not isinstance(features, dict):
         raise MalformedObject("format file", f"{path} has no id or no features")
-    return StoreFormat(store_id, {str(name): [str(item) for item in items] for name, items in features.items()})
+    return StoreFormat(
+        store_id, {str(name): [str(item) for item in items] for name, items in features.items()}
+    )

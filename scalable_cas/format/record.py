@@ -1,7 +1,9 @@
 """The ref record: what is kept about one stored call (format-v1, section 5).
 
-It goes to the journal, to the index and, signed, to remotes. It is a msgpack map with small integer keys; a reader keeps the fields that it does not know.
-Observations (when, how long, by whom) stand beside the names of the objects, never inside an object: two machines that compute the same thing must produce the same objects.
+It goes to the journal, to the index and, signed, to remotes. It is a msgpack map with small integer keys; a
+reader keeps the fields that it does not know. Observations (when, how long, by whom) stand beside the names
+of the objects, never inside an object: two machines that compute the same thing must produce the same
+objects.
 """
 
 from __future__ import annotations
@@ -23,27 +25,60 @@ TOMBSTONE = 2
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
 CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # CODE, KEY_ID and SIGNATURE are reserved
 
-#: A record this long is refused: the longest honest one has a name and a digest for each of some hundred arguments.
+#: A record this long is refused: the longest honest one has a name and a digest for each of some hundred
+#: arguments.
 LONGEST = 1 << 20
 
 
 class Record:
     """One stored call, or (``type == TOMBSTONE``) the fact that it was forgotten.
 
-    ``key`` 32 bytes, ``fnid`` 8 bytes; ``oid``, ``kind``, ``size`` name the root object and its content's length in bytes; ``total`` is the value's whole length with all its
-    buffers; ``created`` in nanoseconds since 1970; ``seconds`` the run time of the function; ``parts`` the (section, argument, digest) triples of the call key;
-    ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of the index transaction that published it, which orders the records of one key; ``extra`` the fields unknown here.
+    ``key`` 32 bytes, ``fnid`` 8 bytes; ``oid``, ``kind``, ``size`` name the root object and its content's
+    length in bytes; ``total`` is the value's whole length with all its buffers; ``created`` in nanoseconds
+    since 1970; ``seconds`` the run time of the function; ``parts`` the (section, argument, digest) triples of
+    the call key; ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of
+    the index transaction that published it, which orders the records of one key; ``extra`` the fields unknown
+    here.
     """
 
     __slots__ = (
-        "codec", "created", "extra", "fnid", "function", "key", "kind", "oid", "origin", "parts", "seconds", "sequence", "size", "total", "ttl", "type", "version",
-    )  # fmt: skip
+        "codec",
+        "created",
+        "extra",
+        "fnid",
+        "function",
+        "key",
+        "kind",
+        "oid",
+        "origin",
+        "parts",
+        "seconds",
+        "sequence",
+        "size",
+        "total",
+        "ttl",
+        "type",
+        "version",
+    )
 
     def __init__(
-        self, key: bytes, fnid: bytes, function: str, *, codec: str = "", kind: int = 0, oid: bytes = b"", size: int = 0, total: int = 0, created: int = 0,
-        seconds: float = 0.0, version: str | int | None = None, parts: Sequence[tuple[str, str, bytes]] = (),
-        sequence: int = 0, type_: int = REF,
-    ) -> None:  # fmt: skip
+        self,
+        key: bytes,
+        fnid: bytes,
+        function: str,
+        *,
+        codec: str = "",
+        kind: int = 0,
+        oid: bytes = b"",
+        size: int = 0,
+        total: int = 0,
+        created: int = 0,
+        seconds: float = 0.0,
+        version: str | int | None = None,
+        parts: Sequence[tuple[str, str, bytes]] = (),
+        sequence: int = 0,
+        type_: int = REF,
+    ) -> None:
         self.type = type_
         self.key = key
         self.fnid = fnid
@@ -64,14 +99,28 @@ class Record:
 
     @property
     def rowkey(self) -> bytes:
-        """The key of the index row: function id, then call key, so that one function's entries lie together."""
+        """The key of the index row: function id, then call key, so one function's entries lie together."""
         return self.fnid + self.key
 
     def pack(self) -> bytes:
         """The record as bytes."""
-        fields: dict[int, object] = {TYPE: self.type, KEY: self.key, FNID: self.fnid, FUNCTION: self.function, SEQUENCE: self.sequence, CREATED: self.created}
+        fields: dict[int, object] = {
+            TYPE: self.type,
+            KEY: self.key,
+            FNID: self.fnid,
+            FUNCTION: self.function,
+            SEQUENCE: self.sequence,
+            CREATED: self.created,
+        }
         if self.type == REF:
-            fields |= {CODEC: self.codec, KIND: self.kind, OID: self.oid, SIZE: self.size, TOTAL: self.total, SECONDS: self.seconds}
+            fields |= {
+                CODEC: self.codec,
+                KIND: self.kind,
+                OID: self.oid,
+                SIZE: self.size,
+                TOTAL: self.total,
+                SECONDS: self.seconds,
+            }
             fields |= {VERSION: self.version, PARTS: [list(part) for part in self.parts]}
             if self.ttl:
                 fields[TTL] = self.ttl
@@ -101,7 +150,12 @@ def unpack(data: bytes | memoryview) -> Record:
         raise MalformedObject("record", str(error)) from error
     if not isinstance(fields, dict):
         raise MalformedObject("record", "not a map")
-    record = Record(_field(fields, KEY, bytes, 32), _field(fields, FNID, bytes, 8), _field(fields, FUNCTION, str), type_=_field(fields, TYPE, int))
+    record = Record(
+        _field(fields, KEY, bytes, 32),
+        _field(fields, FNID, bytes, 8),
+        _field(fields, FUNCTION, str),
+        type_=_field(fields, TYPE, int),
+    )
     record.sequence = _field(fields, SEQUENCE, int)
     record.created = _field(fields, CREATED, int)
     if record.type == REF:
@@ -132,13 +186,21 @@ def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
     origin = fields.get(ORIGIN, "")
     record.origin = origin if isinstance(origin, str) else ""
     try:
-        record.parts = [(str(section), str(name), bytes(digest)) for section, name, digest in fields.get(PARTS, ())]
+        record.parts = [
+            (str(section), str(name), bytes(digest)) for section, name, digest in fields.get(PARTS, ())
+        ]
     except (TypeError, ValueError) as error:
         raise MalformedObject("record", "its parts are not triples") from error
 
 
-def _field(fields: dict[Any, Any], number: int, type_: type | tuple[type, ...], length: int | None = None) -> Any:
-    value = fields.get(number)
-    if not isinstance(value, type_) or isinstance(value, bool) or (length is not None and len(value) != length):
+def _field(
+    fields: dict[Any, Any], number: int, type_: type | tuple[type, ...], length: int | None = None
+) -> Any:
+    value: Any = fields.get(number)
+    if (
+        not isinstance(value, type_)
+        or isinstance(value, bool)
+        or (length is not None and len(value) != length)
+    ):
         raise MalformedObject("record", f"field {number} is missing or of the wrong type")
     return value

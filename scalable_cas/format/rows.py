@@ -1,8 +1,11 @@
-"""Rows of the index (format-v1, section 7). The index is derived: it never leaves this machine and is rebuilt when its schema changes.
+"""Rows of the index (format-v1, section 7). The index is derived: it never leaves this machine and is rebuilt
+when its schema changes.
 
-The row of a ref is laid out for the hit path: fixed offsets, one tag over everything that a wrong bit could spoil, and for small values the content itself.
-The tag is keyed BLAKE3 over the row's key and all that follows: the binding of key and object, the times, and every byte of the inline content, whose plain digest was checked when the row was written.
-One hash on a hit then covers what two would (a call costs 0.5 µs before its first byte).
+The row of a ref is laid out for the hit path: fixed offsets, one tag over everything that a wrong bit could
+spoil, and for small values the content itself. The tag is keyed BLAKE3 over the row's key and all that
+follows: the binding of key and object, the times, and every byte of the inline content, whose plain digest
+was checked when the row was written. One hash on a hit then covers what two would (a call costs 0.5 µs before
+its first byte).
 """
 
 from __future__ import annotations
@@ -16,13 +19,16 @@ from scalable_cas.errors import MalformedObject
 SCHEMA = 1
 
 TAG_BYTES = 16
-#: tag, flags, codec number, object kind, 0, inline length, created (ns), seconds (float32), size of the content, inode and change time (ns) of the object's file, name, code fingerprint
+#: tag, flags, codec number, object kind, 0, inline length, created (ns), seconds (float32), size of the
+#: content, inode and change time (ns) of the object's file, name, code fingerprint
 REF = Struct("<16sBBBBIQfQQQ32s8s")
 REF_FIXED = REF.size
 FLAGS_AT, CODEC_AT = 16, 17
-#: The row of an object: place, kind, coding, 0, size of the content, stored size, epoch of the last publication that named it.
+#: The row of an object: place, kind, coding, 0, size of the content, stored size, epoch of the last
+#: publication that named it.
 OBJECT = Struct("<BBBBQQQ")
-#: Content up to this many bytes is copied into the ref's row. LMDB's live bytes per entry grow with the row (217 B at 100, 685 at 400, 2,087 at 1,000) and half a page is its limit before overflow pages.
+#: Content up to this many bytes is copied into the ref's row. LMDB's live bytes per entry grow with the row
+#: (217 B at 100, 685 at 400, 2,087 at 1,000) and half a page is its limit before overflow pages.
 INLINE_BYTES = 1024
 
 # places of an object; only LOOSE is written by this version, the others are reserved in the format
@@ -37,12 +43,38 @@ CODEC_OTHER = 0  # the record holds the name
 
 
 def pack_ref(
-    rowkey: bytes, secret: bytes, *, flags: int, codec: str, kind: int, created: int, seconds: float, size: int, inode: int, changed: int, oid: bytes, inline: bytes | None,
-) -> bytes:  # fmt: skip
+    rowkey: bytes,
+    secret: bytes,
+    *,
+    flags: int,
+    codec: str,
+    kind: int,
+    created: int,
+    seconds: float,
+    size: int,
+    inode: int,
+    changed: int,
+    oid: bytes,
+    inline: bytes | None,
+) -> bytes:
     """The row of a ref under ``rowkey`` (40 bytes), tagged with the user's key ``secret`` (32 bytes)."""
     length = 0 if inline is None else len(inline)
     bits = flags | (HAS_INLINE if inline is not None else 0)
-    fixed = REF.pack(b"", bits, CODEC_NUMBERS.get(codec, CODEC_OTHER), kind, 0, length, created, seconds, size, inode, changed, oid, b"")[TAG_BYTES:]
+    fixed = REF.pack(
+        b"",
+        bits,
+        CODEC_NUMBERS.get(codec, CODEC_OTHER),
+        kind,
+        0,
+        length,
+        created,
+        seconds,
+        size,
+        inode,
+        changed,
+        oid,
+        b"",
+    )[TAG_BYTES:]
     body = fixed + (inline or b"")
     return ref_tag(rowkey, body, secret) + body
 

@@ -1,4 +1,6 @@
-"""The value object: which codec wrote it, its head, and the buffers that are objects of their own (format-v1, section 4)."""
+"""The value object: which codec wrote it, its head, and the buffers that are objects of their own (format-v1,
+section 4).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _BUFFER = Struct("<BB6xQ32s")  # kind, flags, 6 zero bytes, size in bytes, name
 #: A head with more buffers than this is refused before memory is taken for them.
 MOST_BUFFERS = 1 << 24
 
-#: What the content of a plain value without buffers starts with: the hit path compares it and decodes the rest.
+#: What the content of a plain value without buffers starts with: the hit path compares it and decodes the
+#: rest.
 PLAIN_PREFIX = b"\x01\x05plain\x00\x00\x00\x00"
 
 

@@ -1,13 +1,19 @@
-"""From a call to its key. ``CallKeyer`` is made once per decorated function; its ``bind`` is on the path of every hit.
+"""From a call to its key. ``CallKeyer`` is made once per decorated function; its ``bind`` is on the path of
+every hit.
 
-    key = keyed BLAKE3(K, header ‖ entries)     header = E(recipe) ‖ E(seed) ‖ identity     identity = E(name) ‖ E(version) ‖ E(code)
+    key      = keyed BLAKE3(K, header ‖ entries)
+    header   = E(recipe) ‖ E(seed) ‖ identity
+    identity = E(name) ‖ E(version) ‖ E(code)
 
-Entries are (section, name, value) in the order of their bytes; docs/reference/key-v1.md has the whole recipe. There are two
-ways to one key. The *quick* one serves plain functions whose arguments need no conversion: names are encoded beforehand, and
-only values are left to do. The *careful* one does everything else, and is what the quick one falls back to at any doubt.
+Entries are (section, name, value) in the order of their bytes; docs/reference/key-v1.md has the whole recipe.
+There are two ways to one key. The *quick* one serves plain functions whose arguments need no conversion:
+names are encoded beforehand, and only values are left to do. The *careful* one does everything else, and is
+what the quick one falls back to at any doubt.
 """
 
 from __future__ import annotations
+
+import sys
 
 from blake3 import blake3
 
@@ -16,15 +22,16 @@ from scalable_cas.errors import UnhashableArgument
 from .captured import values_of, watched_cells
 from .code import fingerprint
 from .declared import Declared, Mismatch, type_name
-from .encode import encode, encode_quickly
-from .identity import definition, function_name, has_file
-from .nodes import GiveUp, Refused, Walk
+from .encode import encode
+from .identity import cached_identity, definition, function_name, has_file, unbound
+from .nodes import Refused, Walk
+from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of
-from .tags import I_TAG, NONE, RECIPE, call_key_constant, encode_int, encode_str, pack_int, typed
+from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from .captured import Watched
@@ -37,20 +44,21 @@ if TYPE_CHECKING:
 
 _FUNCTION = type(lambda: None)
 _K = call_key_constant()
-# What the quick way leaves to the careful one. RuntimeError: a dict that another thread changes, and RecursionError.
-_DOUBTS = (GiveUp, Refused, RuntimeError)
 
 
 class CallKeyer:
     """Makes the keys of one function.
 
-    ``name``: ``module.qualname``, for people. ``fnid``: 8 bytes that name the function in the index, the same for all its
-    versions. ``identity``: the bytes by which the function is known where it is itself an argument (``__scalable_identity__``).
+    ``name``: ``module.qualname``, for people. ``fnid``: 8 bytes that name the function in the index, the same
+    for all its versions. ``identity``: the bytes by which the function is known where it is itself an
+    argument (``__scalable_identity__``).
 
-    Defaults are those at decoration; Python's own follow an assignment to ``__defaults__``, which nobody does.
+    Defaults are those at decoration; Python's own follow an assignment to ``__defaults__``, which nobody
+    does.
 
     Raises:
-        TypeError: an unknown name in ``ignore`` or ``arg_types``, a type that cannot be declared, a ``version`` that is no str
+        TypeError: an unknown name in ``ignore`` or ``arg_types``, a type that cannot be declared, a
+        ``version`` that is no str
             or int.
     """
 
@@ -69,22 +77,26 @@ class CallKeyer:
         self.version = version
         self.ignore = frozenset((ignore,) if isinstance(ignore, str) else ignore)
         self.arg_types = dict(arg_types)
-        # On a worker that unpickles us, the function may have another __main__ behind it: what was found at decoration stays.
+        # On a worker that unpickles us, the function may have another __main__ behind it: what was found at
+        # decoration stays.
         self._known_as = known_as or _known_as(function)
         encoded_name, code = encode_str(self._known_as[0]), _optional(self._known_as[1])
-        self.name = self._known_as[0].lstrip(":").replace(":", ".")
+        self.name = self._known_as[0].lstrip(":").replace(":", ".", 1)
         self.fnid = blake3(encoded_name + code).digest()[:8]
         self.identity = encoded_name + encode(version) + code
         self._parameters = parameters_of(function)
+        self._owner = _owner(function)
         self._layers = _layers(function)
         self._watched: list[tuple[str, Watched, object]] | None = None
         self._check_names()
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
+        self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
         self.bind: Bind = self._careful
-        if isinstance(self._parameters, Plain):
-            quick = _quick(self, self._parameters)
-            if quick is not None:
-                self.bind = quick
+        if isinstance(self._parameters, Plain) and self._owner is None:
+            captured = self._captured if self._layers else None
+            quick = Quick(self._parameters, self.ignore, self._declared, self.header, captured)
+            if quick.possible():
+                self.bind = quick.binder(self._careful, _K)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.function, self.version, self.ignore, self.arg_types, self._known_as)
@@ -97,18 +109,24 @@ class CallKeyer:
             if not self._parameters.known(name) and not (name in self.ignore and name in captured):
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
-    def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> list[tuple[str, str, bytes]]:
-        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations. See ``bind``."""
+    def parts(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
+    ) -> list[tuple[str, str, bytes]]:
+        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations. See
+        ``bind``.
+        """
         del seed  # it is part of the header, which is no entry
         encoded, *_ = self._encode_entries(args, kwargs)
         names = {"v": "*", "k": "", "a": "", "c": "", "p": ""}
-        return [(section, f"{names[section]}{name}", blake3(data).digest()) for section, name, data in encoded]
+        return [
+            (section, f"{names[section]}{name}", blake3(data).digest()) for section, name, data in encoded
+        ]
 
     def header(self, seed: str | None) -> bytes:
         """The start of every pre-image of this function."""
         return encode_int(RECIPE) + _optional(seed) + self.identity
 
-    # --- the careful way -------------------------------------------------------------------------------------
+    # --- the careful way -----------------------------------------------------------------------------------
 
     def _careful(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
         encoded, args, kwargs, inputs = self._encode_entries(args, kwargs)
@@ -146,20 +164,37 @@ class CallKeyer:
 
     def _entries(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Entry]:
         try:
-            return self._parameters.entries(args, kwargs)
+            entries = self._parameters.entries(args, kwargs)
+            if (
+                isinstance(self._parameters, Wrapped)
+                and self._by_name
+                and not self._parameters.named(entries)
+            ):
+                raise TypeError(
+                    f"{self.name}: these arguments do not fit the function inside its decorator, so it is not clear which of "
+                    "them are declared or ignored"
+                )
+            return entries
         except WrongCall as wrong:
             import inspect
 
-            # Only Python itself says it in Python's words. Asked twice, because if we err the function would run here.
+            # Only Python itself says it in Python's words. Asked twice, because if we err the function would
+            # run here.
             signature = inspect.signature(self.function, follow_wrapped=False)
             try:
                 signature.bind(*args, **kwargs)
             except TypeError:
                 self.function(*args, **kwargs)
             raise TypeError(f"{self.name}: these arguments fit no parameters") from wrong
+        if isinstance(self._parameters, Wrapped) and self._by_name and not self._parameters.named(entries):
+            raise TypeError(
+                f"{self.name}: these arguments do not fit the function inside its decorator, so it is not clear "
+                "which of them are declared or ignored"
+            )
+        return entries
 
     def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
-        """(what the function receives, what is hashed)."""
+        """What the function receives, and what is hashed."""
         declared = self._declared.get(name) if type(name) is str else None
         if declared is None:
             keywords = getattr(self._parameters, "keywords", None)
@@ -177,27 +212,37 @@ class CallKeyer:
             return value, value  # the function will see the default as it is, so that is what counts
         return passed, hashed
 
-    def _encoded(self, name: object, value: object, inputs: list[Token], *, is_default: bool = False) -> bytes:
+    def _encoded(
+        self, name: object, value: object, inputs: list[Token], *, is_default: bool = False, place: str = ""
+    ) -> bytes:
         try:
             return encode(value, Walk(inputs))
         except Refused as error:
             if is_default and not error.path:
                 return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all
-            raise UnhashableArgument(self.name, f"{name}", f"{name}{error.path}", error.reason) from error
+            path = f"{place}{name}{error.path}"
+            raise UnhashableArgument(self.name, f"{name}", path, error.reason) from error
 
-    # --- captured variables ----------------------------------------------------------------------------------
+    # --- captured variables --------------------------------------------------------------------------------
 
     def _captured(self, inputs: list[Token]) -> list[Encoded]:
+        """Entries of sections "b" and "c": what the function is bound to, and captured variables that count."""
+        own = self._owner
+        encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, inputs))]
         if not self._layers:
-            return []
-        if self._watched is None:  # at the first call, not at decoration: reading the source costs milliseconds
+            return encoded
+        if (
+            self._watched is None
+        ):  # at the first call, not at decoration: reading the source costs milliseconds
             self._watched = self._watch()
-        encoded: list[Encoded] = []
         for suffix, watched, inner in self._watched:
             for name, value in values_of(watched).items():
-                # What a decorator wraps is the function itself: its name is in the header, its code is not in the key.
+                # What a decorator wraps is the function itself: its name is in the header, its code is not in
+                # the key.
                 if value is not inner:
-                    encoded.append(("c", name + suffix, self._encoded(name, value, inputs)))
+                    encoded.append(
+                        ("c", name + suffix, self._encoded(name, value, inputs, place="captured "))
+                    )
         return encoded
 
     def _watch(self) -> list[tuple[str, Watched, object]]:
@@ -237,134 +282,31 @@ def _known_as(function: Any) -> tuple[str, str | None]:
     return name, fingerprint(inner)
 
 
+def _owner(function: Any) -> object | None:
+    """What a function is bound to, or a callable instance itself: it is an input like any other. None for
+    functions.
+    """
+    while (inner := unbound(function)) is not None and not hasattr(function, "__self__"):
+        function = inner
+    own = getattr(function, "__self__", None)
+    if own is not None:
+        return None if isinstance(own, type(sys)) else own
+    # What has a name of its own is a function in some form (C, numba, lru_cache); what has none is an object
+    # of a class.
+    return None if hasattr(function, "__qualname__") or hasattr(function, "__name__") else function
+
+
 def _layers(function: Any) -> list[Any]:
-    """The plain functions that captured something, outermost first: the function, and what it wraps by ``functools.wraps``."""
-    import_partial = getattr(function, "func", None)
-    while not isinstance(function, _FUNCTION) and import_partial is not None:
-        function = import_partial
-        import_partial = getattr(function, "func", None)
+    """The plain functions that captured something, outermost first: the function, and what it wraps by
+    ``functools.wraps``.
+    """
+    while (inner := unbound(function)) is not None:
+        function = inner
     layers: list[Any] = []
-    while isinstance(function, _FUNCTION) and function not in layers:
-        if layers and hasattr(function, "__scalable_identity__"):
+    while function is not None and function not in layers:
+        if layers and cached_identity(function) is not None:
             break  # a cached function of its own
-        layers.append(function)
+        if isinstance(function, _FUNCTION):
+            layers.append(function)
         function = getattr(function, "__wrapped__", None)
     return layers if any(layer.__closure__ for layer in layers) else []
-
-
-# --- the quick way -------------------------------------------------------------------------------------------
-
-
-def _quick(keyer: CallKeyer, parameters: Plain) -> Bind | None:
-    """A ``bind`` for a plain function without ``*args`` and ``**kwargs``; None if it cannot be quick.
-
-    Each call has the same entries in the same order, so all of the pre-image but the values is made here, once per seed.
-    """
-    if parameters.rest is not None or parameters.keywords is not None:
-        return None
-    kept = [i for i, name in enumerate(parameters.names) if name not in keyer.ignore]
-    kept.sort(key=lambda i: encode_str(parameters.names[i]))
-    exact = {i: keyer._declared[parameters.names[i]].exact for i in kept if parameters.names[i] in keyer._declared}  # noqa: SLF001
-    if None in exact.values():
-        return None  # content, structure, elements: there is always something to do
-    labels = [b"a" + encode_str(parameters.names[i]) for i in kept]
-    templates: dict[str | None, list[bytes]] = {}
-
-    def template(seed: str | None) -> list[bytes]:
-        if len(templates) > 100:
-            templates.clear()
-        pieces = [b""] * (2 * len(labels) + 1)
-        pieces[0 : 2 * len(labels) : 2] = labels
-        pieces[0] = keyer.header(seed) + pieces[0]
-        return templates.setdefault(seed, pieces)
-
-    template(None)
-    if len(parameters.names) == len(kept) == 1 and not keyer._layers:  # noqa: SLF001
-        return _quick_one(keyer, templates, template, exact.get(0))
-    return _quick_many(keyer, parameters, kept, exact, templates, template)
-
-
-def _quick_one(
-    keyer: CallKeyer,
-    templates: dict[str | None, list[bytes]],
-    template: Callable[[str | None], list[bytes]],
-    exact: object,
-) -> Bind:
-    careful = keyer._careful  # noqa: SLF001
-
-    def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
-        if kwargs or len(args) != 1:
-            return careful(args, kwargs, seed)
-        (value,) = args
-        kind = type(value)
-        if exact is not None and kind is not exact and value is not None:
-            return careful(args, kwargs, seed)
-        start = (templates.get(seed) or template(seed))[0]
-        if kind is int and -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
-            data = start + pack_int(I_TAG, value)
-        else:
-            try:
-                (encoded,) = encode_quickly(args)
-            except _DOUBTS:
-                return careful(args, kwargs, seed)
-            data = start + encoded
-        return blake3(data, key=_K).digest(), args, kwargs, ()
-
-    return bind
-
-
-def _quick_many(
-    keyer: CallKeyer,
-    parameters: Plain,
-    kept: list[int],
-    exact: dict[int, Any],
-    templates: dict[str | None, list[bytes]],
-    template: Callable[[str | None], list[bytes]],
-) -> Bind:
-    careful, captured = keyer._careful, keyer._captured if keyer._layers else None  # noqa: SLF001
-    count, all_positional = len(parameters.names), parameters.positional == len(parameters.names)
-    arrange = parameters.arrange
-    checks = [*exact.items()]
-    pick = _picker(kept, count)
-
-    def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
-        values: Sequence[Any] | None = args
-        if kwargs or len(args) != count or not all_positional:
-            values = arrange(args, kwargs)
-            if values is None:
-                return careful(args, kwargs, seed)
-        for place, wanted in checks:
-            if type(values[place]) is not wanted and values[place] is not None:
-                return careful(args, kwargs, seed)
-        pieces = (templates.get(seed) or template(seed))[:]
-        try:
-            pieces[1::2] = encode_quickly(pick(values) if pick is not None else values)
-        except _DOUBTS:
-            return careful(args, kwargs, seed)
-        if captured is not None:
-            inputs: list[Token] = []
-            for section, name, data in sorted(captured(inputs), key=_label):
-                pieces.append(section.encode() + encode(name) + data)
-            if inputs:
-                return careful(args, kwargs, seed)
-        return blake3(b"".join(pieces), key=_K).digest(), args, kwargs, ()
-
-    return bind
-
-
-def _label(entry: Encoded) -> bytes:
-    return encode(entry[1])
-
-
-def _picker(kept: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
-    """What puts the values into the order of their names; None if they are in order and all are wanted."""
-    if kept == [*range(count)]:
-        return None
-    if len(kept) < 2:  # itemgetter of one gives the item itself
-        return lambda values: [values[i] for i in kept]
-    from operator import itemgetter
-
-    return itemgetter(*kept)
-
-
-_ = Wrapped

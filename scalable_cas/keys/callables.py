@@ -1,7 +1,7 @@
 """Functions, classes and their like as values: what they are is what they do.
 
-A function passed as an argument is its name, its code, its defaults and what it captured. A class is its name; one that
-others cannot find by its name (local, or typed into a notebook) is also its methods.
+A function passed as an argument is its name, its code, its defaults and what it captured. A class is its
+name; one that others cannot find by its name (local, or typed into a notebook) is also its methods.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from .captured import captured_values, is_idle
 from .code import fingerprint, verified_node
 from .effects import EFFECT, roles
-from .identity import class_name, function_name, is_everywhere, module_of
+from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
 from .nodes import Fields, typed_node
 
 TYPE_CHECKING = False
@@ -27,12 +27,12 @@ _FUNCTION = type(lambda: None)
 _BUILTIN = type(len)
 
 
-# --- functions -----------------------------------------------------------------------------------------------
+# --- functions ---------------------------------------------------------------------------------------------
 
 
 def of_function(function: FunctionType, _: Walk) -> Node:
     """A plain function: name, code, defaults, captured values. A cached one: its identity and version."""
-    identity = function.__dict__.get("__scalable_identity__")
+    identity = cached_identity(function)
     if identity is not None:
         return typed_node("cached", (identity,))
     local = "<locals>" in function.__qualname__ or function.__name__ == "<lambda>"
@@ -74,7 +74,9 @@ def builtin_callables() -> Handlers:
         _FUNCTION: of_function,
         types.MethodType: _of_method,
         _BUILTIN: _of_builtin,
-        types.MethodWrapperType: lambda value, _: typed_node("builtin method", (value.__self__, value.__name__)),
+        types.MethodWrapperType: lambda value, _: typed_node(
+            "builtin method", (value.__self__, value.__name__)
+        ),
         **dict.fromkeys(slots, _of_slot),
         staticmethod: lambda value, _: typed_node("staticmethod", (value.__func__,)),
         classmethod: lambda value, _: typed_node("classmethod", (value.__func__,)),
@@ -109,10 +111,12 @@ def functools_handlers() -> Handlers:
 
 
 def operator_handlers() -> Handlers:
-    """itemgetter, attrgetter, methodcaller, by what they were made of (their ``__reduce__`` is C and gives just that)."""
+    """itemgetter, attrgetter, methodcaller, by what they were made of (their ``__reduce__`` is C and gives
+    just that).
+    """
     import operator
 
-    def of(kind: type) -> Any:
+    def of(kind: Any) -> Any:
         def decompose(value: Any, _: Walk) -> Node:
             function, arguments, *_rest = kind.__reduce__(value)
             return typed_node("operator", (kind.__name__, () if function is kind else function, arguments))
@@ -122,18 +126,38 @@ def operator_handlers() -> Handlers:
     return {}, {kind: of(kind) for kind in (operator.itemgetter, operator.attrgetter, operator.methodcaller)}
 
 
-# --- classes -------------------------------------------------------------------------------------------------
+# --- classes -----------------------------------------------------------------------------------------------
 
 # Attributes of a class that Python or a decorator makes of the rest, and that differ between Python versions.
 _MADE = frozenset(
     (
         *("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__annotations__", "__slots__"),
         *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl", "__match_args__"),
-        *("__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__", "__parameters__", "__orig_bases__"),
+        *(
+            "__dataclass_fields__",
+            "__dataclass_params__",
+            "__attrs_attrs__",
+            "__parameters__",
+            "__orig_bases__",
+        ),
         *("__type_params__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__slotnames__"),
-        *("__attrs_own_setattr__", "__attrs_props__", "__attrs_base_of_slotted__", "__hash__", "__classcell__"),
+        *(
+            "__attrs_own_setattr__",
+            "__attrs_props__",
+            "__attrs_base_of_slotted__",
+            "__hash__",
+            "__classcell__",
+        ),
     )
 )
+
+
+_GENERATORS = ("dataclasses", "attr._make", "attr._next_gen")
+
+
+def _is_generated(function: FunctionType) -> bool:
+    """Whether dataclass or attrs made this method of the fields."""
+    return function.__code__.co_filename.startswith("<") or function.__module__ in _GENERATORS
 
 
 def of_class(kind: type, _: Walk) -> Node:
@@ -154,8 +178,8 @@ def _content(kind: type) -> dict[str, object]:
         if name in _MADE or is_idle(type(item)) or type(item).__name__ == "member_descriptor":
             continue
         code = getattr(item, "__code__", None)
-        if code is not None and code.co_filename.startswith("<") and code.co_name.startswith("__"):
-            continue  # generated by dataclass or attrs from the fields
+        if code is not None and code.co_name.startswith("_") and _is_generated(item):
+            continue
         if is_enum and not (code is not None and item.__qualname__.startswith(f"{kind.__qualname__}.")):
             continue  # members are told apart by name and value; the rest is enum's own machinery
         content[name] = item
@@ -165,13 +189,15 @@ def _content(kind: type) -> dict[str, object]:
 
 
 def _only_for_effect(content: dict[str, object]) -> list[str]:
-    """Attributes that the methods only change (``Model.runs += 1``): with them in the key nothing would ever hit."""
+    """Attributes that the methods only change (``Model.runs += 1``): with them in the key nothing would ever
+    hit.
+    """
     nodes = []
     for item in content.values():
         function = getattr(item, "__func__", getattr(item, "fget", item))
         function = getattr(function, "__wrapped__", function)
         if isinstance(function, _FUNCTION):
-            node = verified_node(function)
+            node = verified_node(function)  # type: ignore[arg-type]
             if node is not None:
                 nodes.append(node)
     data = frozenset(name for name, item in content.items() if not callable(item))
@@ -181,4 +207,3 @@ def _only_for_effect(content: dict[str, object]) -> list[str]:
         return name if isinstance(name, str) and name in data else None
 
     return [name for name, role in roles([*nodes], root).items() if role == EFFECT]
-

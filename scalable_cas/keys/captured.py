@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .code import verified_node
+from .code import likely_node
 from .effects import CALLED, EFFECT, VALUE, roles
 from .nodes import Raw
 from .refusals import is_random, without_value
@@ -27,7 +27,9 @@ _MOST = 10_000
 
 
 def watched_cells(function: FunctionType) -> Watched:
-    """The captured variables of a plain function that may count, with their roles. Read their values at each call."""
+    """The captured variables of a plain function that may count, with their roles. Read their values at each
+    call.
+    """
     cells = function.__closure__
     if not cells:
         return []
@@ -46,7 +48,7 @@ def watched_cells(function: FunctionType) -> Watched:
 
 
 def _roles_of(function: FunctionType) -> dict[str, str]:
-    node = verified_node(function)
+    node = likely_node(function)
     if node is None:
         return {}  # no proved source: everything counts
     import ast
@@ -61,7 +63,9 @@ def _roles_of(function: FunctionType) -> dict[str, str]:
 
 
 def values_of(watched: Watched) -> dict[str, object]:
-    """Name -> value now, of the variables that count. Modules are named; locks, loggers and threads are left out."""
+    """Name -> value now, of the variables that count. Modules are named; locks, loggers and threads are left
+    out.
+    """
     values: dict[str, object] = {}
     for name, role, cell in watched:
         try:
@@ -82,7 +86,9 @@ def values_of(watched: Watched) -> dict[str, object]:
 
 
 def is_idle(kind: type) -> bool:
-    """Whether a captured value of this type is left out: it synchronises, reports or runs, and holds no value."""
+    """Whether a captured value of this type is left out: it synchronises, reports or runs, and holds no
+    value.
+    """
     idle = _idle_types.get(kind)
     if idle is None:
         if len(_idle_types) >= _MOST:

@@ -1,10 +1,10 @@
 """The fingerprint of a function's code: equal on every Python version, and provably of the code that runs.
 
-Bytecode changes with each Python version; ``ast.dump`` too. And the text on disk may no longer be what runs: after an edit,
-``inspect.getsource`` returns another function's lines. So the source is *verified* first: the file is compiled again and must
-contain a code object equal to the function's. Then a normalised syntax tree is encoded (keys.md 4.3: equal on 3.11, 3.12 and
-3.13 for 30,427 functions of 30,427). Where no source proves to be the source, the bytecode itself is the fingerprint: honest,
-and valid for one Python version.
+Bytecode changes with each Python version; ``ast.dump`` too. And the text on disk may no longer be what runs:
+after an edit, ``inspect.getsource`` returns another function's lines. So the source is *verified* first: the
+file is compiled again and must contain a code object equal to the function's. Then a normalised syntax tree
+is encoded (keys.md 4.3: equal on 3.11, 3.12 and 3.13 for 30,427 functions of 30,427). Where no source proves
+to be the source, the bytecode itself is the fingerprint: honest, and valid for one Python version.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class _Module:
         return ast.parse(self.text, self.name)
 
     def compile(self, tree: ast.Module) -> CodeType:
-        return compile(tree, self.name, "exec", flags=self.flags, dont_inherit=True)
+        code: CodeType = compile(tree, self.name, "exec", flags=self.flags, dont_inherit=True)
+        return code
 
 
 def _functions(tree: ast.Module) -> list[FunctionNode]:
@@ -73,9 +74,11 @@ def _all_codes(code: CodeType) -> list[CodeType]:
 
 
 def fingerprint(function: FunctionType) -> str:
-    """What identifies the code of a plain function, its nested functions included: ``ast1:`` or ``bc-…:`` and 64 hex digits.
+    """What identifies the code of a plain function, its nested functions included: ``ast1:`` or ``bc-…:`` and
+    64 hex digits.
 
-    Comments, layout, docstrings that nobody reads and annotations do not count. Defaults and captured values are not code.
+    Comments, layout, docstrings that nobody reads and annotations do not count. Defaults and captured values
+    are not code.
     """
     return _look_up(function.__code__)[1]
 
@@ -83,6 +86,31 @@ def fingerprint(function: FunctionType) -> str:
 def verified_node(function: FunctionType) -> FunctionNode | None:
     """The syntax of a plain function, if a source text was proved to be its source."""
     return _look_up(function.__code__)[2]
+
+
+def likely_node(function: FunctionType) -> FunctionNode | None:
+    """The syntax of a function whose code a tool rewrote at import, as pytest rewrites ``assert``; also a
+    verified one.
+
+    Such code has names with ``@``, which no source can have. Its own names must all be there besides, so the
+    text is still that of this function. Good enough to see how variables are used, not for a fingerprint.
+    """
+    code = function.__code__
+    node = verified_node(function)
+    if node is not None or not any("@" in name for name in (*code.co_names, *code.co_varnames)):
+        return node
+    module = _module_of(code)
+    for other in () if module is None else module.codes.get((code.co_firstlineno, code.co_qualname), ()):
+        same = other.co_freevars == code.co_freevars and other.co_argcount == code.co_argcount
+        if same and {*other.co_names, *other.co_varnames} <= {
+            *code.co_names,
+            *code.co_varnames,
+            "AssertionError",
+        }:
+            assert module is not None
+            fitting = [node for node in module.nodes if _first_line(node) == code.co_firstlineno]
+            return fitting[0] if len(fitting) == 1 else None
+    return None
 
 
 def _look_up(code: CodeType) -> tuple[CodeType, str, FunctionNode | None]:
@@ -97,7 +125,7 @@ def _look_up(code: CodeType) -> tuple[CodeType, str, FunctionNode | None]:
     return found
 
 
-# --- source, verified ----------------------------------------------------------------------------------------
+# --- source, verified --------------------------------------------------------------------------------------
 
 
 def _find_node(code: CodeType) -> FunctionNode | None:
@@ -120,8 +148,9 @@ def _find_node(code: CodeType) -> FunctionNode | None:
 def _tell_apart(module: _Module, places: list[int], wanted: object) -> int | None:
     """Which of several lambdas on a line was compiled to this code.
 
-    Code objects carry the line but no reliable column (3.12 gives none for ``lambda: None``). So the text is compiled again with
-    one lambda moved, whole, to a line of its own, inner ones first. Two that compile alike do alike: either stands for both.
+    Code objects carry the line but no reliable column (3.12 gives none for ``lambda: None``). So the text is
+    compiled again with one lambda moved, whole, to a line of its own, inner ones first. Two that compile
+    alike do alike: either stands for both.
     """
     import ast
 
@@ -129,7 +158,10 @@ def _tell_apart(module: _Module, places: list[int], wanted: object) -> int | Non
     for place in reversed(places):  # breadth first, so the inner ones come last
         tree = module.parse()
         ast.increment_lineno(_functions(tree)[place], far)
-        if any(code.co_firstlineno > far and code_parts(code) == wanted for code in _all_codes(module.compile(tree))):
+        if any(
+            code.co_firstlineno > far and code_parts(code) == wanted
+            for code in _all_codes(module.compile(tree))
+        ):
             return place
     return None
 
@@ -170,30 +202,37 @@ def _read(name: str) -> str:
 
 def _parse(text: str, name: str, code: CodeType) -> _Module | None:
     import __future__
+
     import warnings
 
     features = 0
-    for feature in __future__.all_feature_names:  # a notebook compiles each cell under the imports of earlier cells
+    for (
+        feature
+    ) in __future__.all_feature_names:  # a notebook compiles each cell under the imports of earlier cells
         features |= code.co_flags & getattr(__future__, feature).compiler_flag
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the user saw the SyntaxWarnings of this text when it was first compiled
+            warnings.simplefilter(
+                "ignore"
+            )  # the user saw the SyntaxWarnings of this text when it was first compiled
             return _Module(text, name, features)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: what the parser says to deep nesting
-        return None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # the last two are what the parser says to deep nesting
 
 
 def _first_line(node: FunctionNode) -> int:
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    first: int = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    return first
 
 
-# --- the two forms -------------------------------------------------------------------------------------------
+# --- the two forms -----------------------------------------------------------------------------------------
 
 
 def code_parts(code: CodeType) -> tuple[object, ...]:
     """All of a code object that decides what it does, as a value: no names of files, no line numbers."""
     constants = tuple(
-        ("code", code_parts(item)) if isinstance(item, type(code)) else encode(item) for item in code.co_consts
+        ("code", code_parts(item)) if isinstance(item, type(code)) else encode(item)
+        for item in code.co_consts
     )
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
@@ -209,7 +248,8 @@ def _tree_fingerprint(node: FunctionNode) -> str | None:
     import ast
 
     read = any(
-        (isinstance(n, ast.Attribute) and n.attr == "__doc__") or (isinstance(n, ast.Name) and n.id == "__doc__")
+        (isinstance(n, ast.Attribute) and n.attr == "__doc__")
+        or (isinstance(n, ast.Name) and n.id == "__doc__")
         for n in ast.walk(node)
     )
     try:
@@ -219,7 +259,8 @@ def _tree_fingerprint(node: FunctionNode) -> str | None:
     return "ast1:" + blake3(encode(normal)).hexdigest()
 
 
-# Positions are no content; ctx follows from the place; kind is the u of u""; annotations and type parameters do not run.
+# Positions are no content; ctx follows from the place; kind is the u of u""; annotations and type parameters
+# do not run.
 _SKIPPED = frozenset(("ctx", "kind", "type_comment", "annotation", "returns", "type_params", "type_ignores"))
 
 
@@ -237,7 +278,9 @@ def _normal(item: object, *, keep_docstrings: bool, outermost: bool = False) -> 
         if name in _SKIPPED or value == [] or (value is None and not isinstance(item, ast.Constant)):
             continue
         if isinstance(item, ast.JoinedStr) and name == "values":  # 3.12.1 leaves empty pieces in f-strings
-            value = [part for part in value or () if not (isinstance(part, ast.Constant) and part.value == "")]
+            value = [
+                part for part in value or () if not (isinstance(part, ast.Constant) and part.value == "")
+            ]
         if name == "body" and not keep_docstrings:
             value = _without_docstring(item, value)
         if name == "decorator_list" and outermost:
@@ -253,7 +296,11 @@ def _without_docstring(item: ast.AST, body: object) -> object:
     import ast
 
     documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    if isinstance(item, documented) and isinstance(body, list) and ast.get_docstring(item, clean=False) is not None:
+    if (
+        isinstance(item, documented)
+        and isinstance(body, list)
+        and ast.get_docstring(item, clean=False) is not None
+    ):
         return body[1:] or [ast.Pass()]
     return body
 

@@ -1,7 +1,7 @@
 """Declared types of arguments: what they accept, what the function receives, and what is hashed.
 
-``int``, ``float``, ``bool``, ``str`` and ``bytes`` convert without loss and the function receives what was hashed, so that equal
-keys mean equal inputs. Everything else is passed on as it is.
+``int``, ``float``, ``bool``, ``str`` and ``bytes`` convert without loss and the function receives what was
+hashed, so that equal keys mean equal inputs. Everything else is passed on as it is.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     Convert = Callable[[Any], tuple[object, object]]  # value -> (what the function receives, what is hashed)
 
 
-class Mismatch(Exception):  # noqa: N818 (becomes a TypeError that names function and argument)
+class Mismatch(Exception):
     """A value is not of the declared type, or cannot be converted without loss."""
 
 
 class Declared:
-    """One argument's declared type. ``exact``: values of just this type need no conversion (None: ask ``convert``)."""
+    """One argument's declared type. ``exact``: values of just this type need no conversion (None: ask
+    ``convert``).
+    """
 
     __slots__ = ("_convert", "exact", "text")
 
@@ -48,11 +50,13 @@ def type_name(declared: object) -> str:
     return declared.__qualname__ if type(declared) is type else str(declared)
 
 
-# --- scalars -------------------------------------------------------------------------------------------------
+# --- scalars -----------------------------------------------------------------------------------------------
 
 
-def _numpy(name: str) -> tuple[type, ...]:
-    """A class of numpy, for isinstance, without importing numpy: none of its values exists before it is imported."""
+def _numpy(name: str) -> tuple[Any, ...]:
+    """A class of numpy, for isinstance, without importing numpy: none of its values exists before it is
+    imported.
+    """
     found = getattr(sys.modules.get("numpy"), name, None)
     return (found,) if isinstance(found, type) else ()
 
@@ -111,7 +115,7 @@ _SCALARS: dict[object, Callable[[Any], object]] = {
 }
 
 
-# --- everything else -----------------------------------------------------------------------------------------
+# --- everything else ---------------------------------------------------------------------------------------
 
 
 def _compile(declared: Any) -> Convert:
@@ -152,7 +156,9 @@ def _compile_wrapper(declared: type[GenericType]) -> Convert:
     if issubclass(declared, FileType | DirType):
         return lambda value: (value, _wrapped_path(value, declared))
     if user_wrapper(declared) is None and not hasattr(declared, "__scalable_key__"):
-        raise TypeError(f"{declared.__qualname__} must define digest(self), __scalable_key__(self) or __hash__(self)")
+        raise TypeError(
+            f"{declared.__qualname__} must define digest(self), __scalable_key__(self) or __hash__(self)"
+        )
     return lambda value: (value, value if isinstance(value, declared) else declared(value))
 
 
@@ -172,7 +178,9 @@ def _compile_union(declared: Any) -> Convert:
 
 
 def _compile_container(declared: object, origin: object, arguments: tuple[Any, ...]) -> Convert:
-    """``list[T]``, ``tuple[T, ...]``, ``dict[K, V]``, element by element. Of the exact type: a subclass might do anything."""
+    """``list[T]``, ``tuple[T, ...]``, ``dict[K, V]``, element by element. Of the exact type: a subclass might
+    do anything.
+    """
     if origin is list and len(arguments) == 1:
         return _sequence(list, Declared(arguments[0]))
     if origin is tuple and len(arguments) == 2 and arguments[1] is ...:
@@ -184,7 +192,7 @@ def _compile_container(declared: object, origin: object, arguments: tuple[Any, .
     raise TypeError(f"{declared} cannot be declared: use list[T], tuple[T, ...] or dict[K, T]")
 
 
-def _sequence(kind: type, element: Declared) -> Convert:
+def _sequence(kind: Any, element: Declared) -> Convert:
     def convert(value: Any) -> tuple[object, object]:
         if type(value) is not kind:
             raise Mismatch

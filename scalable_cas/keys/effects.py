@@ -1,13 +1,14 @@
-"""Which captured variables can influence a function's result, and which it uses only for effect (keys.md 4.6).
+"""Which captured variables can influence a function's result, and which it uses only for effect (keys.md
+4.6).
 
-The problem: a closure's variables are inputs, so they must be in the key. But ``calls.append(x)`` in a cached function is a
-captured variable too, and with its value in the key the function never hits: every run changes it. So a variable counts
-unless every use of it in the source is one whose value goes nowhere: the receiver of a call whose result is thrown away, the
-target of an assignment, ``with lock:``.
+The problem: a closure's variables are inputs, so they must be in the key. But ``calls.append(x)`` in a cached
+function is a captured variable too, and with its value in the key the function never hits: every run changes
+it. So a variable counts unless every use of it in the source is one whose value goes nowhere: the receiver of
+a call whose result is thrown away, the target of an assignment, ``with lock:``.
 
-Whoever is thrown away may still act: ``fill(out)`` changes ``out``. So a captured *function* that is called by its own name
-counts (role ``"called"``), and a generator of random numbers always counts (captured.py); a method's receiver does not,
-which is the rule's known limit.
+Whoever is thrown away may still act: ``fill(out)`` changes ``out``. So a captured *function* that is called
+by its own name counts (role ``"called"``), and a generator of random numbers always counts (captured.py); a
+method's receiver does not, which is the rule's known limit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def roles(body: list[ast.AST], root: Root) -> dict[str, str]:
 class _Uses:
     """Walks syntax and notes for each watched name how it is used.
 
-    Names are not resolved: an inner function's own variable of the same name counts as a use. That errs towards ``VALUE``.
+    Names are not resolved: an inner function's own variable of the same name counts as a use. That errs
+    towards ``VALUE``.
     """
 
     def __init__(self, root: Root) -> None:
@@ -89,13 +91,19 @@ class _Uses:
         """``with lock:``, ``with counter.get_lock():``, whose value goes nowhere."""
         import ast
 
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and not (value.args or value.keywords):
+        if (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Attribute)
+            and not (value.args or value.keywords)
+        ):
             self.receiver(value.func, CALLED)
         else:
             self.receiver(value, EFFECT)
 
     def receiver(self, node: ast.AST, bare: str) -> None:
-        """The object at the start of ``a.b[c].d``, used for effect; ``bare`` is its role where it stands alone."""
+        """The object at the start of ``a.b[c].d``, used for effect; ``bare`` is its role where it stands
+        alone.
+        """
         import ast
 
         role = bare

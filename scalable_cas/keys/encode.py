@@ -1,17 +1,20 @@
 """From a value to its canonical bytes: the two engines that walk nodes.
 
-The problem: nearly every argument is small and flat, and must cost a microsecond; some are 100,000 levels deep, contain
-themselves, or share one part 2**60 times, and must still give an answer. One careful walk for all costs three times as
-much on the small ones, for cycles and paths that they do not have. So there are two engines that give the same bytes
-(tests/keys/test_engines.py compares them on everything):
+The problem: nearly every argument is small and flat, and must cost a microsecond; some are 100,000 levels
+deep, contain themselves, or share one part 2**60 times, and must still give an answer. One careful walk for
+all costs three times as much on the small ones, for cycles and paths that they do not have. So there are two
+engines that give the same bytes (tests/keys/test_engines.py compares them on everything):
 
-- the *fast* one recurses, knows no cycles and no paths, and gives up at ``_SHALLOW`` levels. A cycle is infinitely deep,
+- the *fast* one recurses, knows no cycles and no paths, and gives up at ``_SHALLOW`` levels. A cycle is
+infinitely deep,
   so it gives up there too, before it could write anything wrong;
-- the *deep* one keeps its own stack, writes back references for cycles and knows the path to what it refuses. It starts
+- the *deep* one keeps its own stack, writes back references for cycles and knows the path to what it refuses.
+It starts
   over from the root when the fast one gave up.
 
-Both keep a memo of finished ``H`` digests, without which a value that shares parts takes time exponential in its depth.
-Only digests of more than 1 KiB are kept: what is smaller has few parts, and repeating them is cheaper than a look-up each.
+Both keep a memo of finished ``H`` digests, without which a value that shares parts takes time exponential in
+its depth. Only digests of more than 1 KiB are kept: what is smaller has few parts, and repeating them is
+cheaper than a look-up each.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ _DETOURS = 100_000  # how often parts of a cycle may be met again (see _Deep.det
 
 
 def encode(value: object, walk: Walk | None = None) -> bytes:
-    """The canonical encoding of ``value``: at most about 1 KiB, equal exactly for equal values of equal types.
+    """The canonical encoding of ``value``: at most about 1 KiB, equal exactly for equal values of equal
+    types.
 
     Raises:
         Refused: the value, or a part of it, has no canonical encoding; with the path to it.
@@ -62,8 +66,9 @@ def encode(value: object, walk: Walk | None = None) -> bytes:
     try:
         return _fast(value, walk, 0)
     except (GiveUp, Refused, RecursionError, RuntimeError):
-        # RecursionError: the caller's own stack is nearly full. RuntimeError: another thread changes the dict we
-        # iterate; the deep engine works on copies. A handler's own RuntimeError comes again from there, unchanged.
+        # RecursionError: the caller's own stack is nearly full. RuntimeError: another thread changes the dict
+        # we iterate; the deep engine works on copies. A handler's own RuntimeError comes again from there,
+        # unchanged.
         pass
     walk.memo.clear()
     if inputs is not None:
@@ -148,8 +153,8 @@ def encode_quickly(values: Sequence[object]) -> list[bytes]:
     return _items(values, Walk(), 0)
 
 
-# The two loops below are the hot path of the whole package: the five most frequent types are written out, because a call
-# per leaf would double the time (measured: 11 against 6 µs for a dict of 20).
+# The two loops below are the hot path of the whole package: the five most frequent types are written out,
+# because a call per leaf would double the time (measured: 11 against 6 µs for a dict of 20).
 
 
 def _items(values: Iterable[object], walk: Walk, depth: int) -> list[bytes]:
@@ -183,10 +188,7 @@ def _pairs(pairs: Iterable[tuple[object, object]], walk: Walk, depth: int) -> li
     parts: list[bytes] = []
     add = parts.append
     for key, value in pairs:
-        if type(key) is str:
-            name = _short.get(key) or encode_str(key)
-        else:
-            name = _fast(key, walk, depth)
+        name = (_short.get(key) or encode_str(key)) if type(key) is str else _fast(key, walk, depth)
         kind = type(value)
         if kind is str:
             add(name + (_short.get(value) or encode_str(value)))  # type: ignore[call-overload, arg-type]
@@ -219,7 +221,9 @@ class _Frame:
         self.value = value
         self.prefix, self.mode, children = node
         # pairs are walked as key, value, key, value …
-        self.children = [part for pair in children for part in pair] if self.mode in PAIRED else list(children)
+        self.children = (
+            [part for pair in children for part in pair] if self.mode in PAIRED else list(children)
+        )
         self.next = 0
         self.parts: list[bytes] = []
         self.low = level  # the outermost level that a reference inside points to
@@ -309,9 +313,10 @@ class _Deep:
     def detour(self) -> None:
         """Refuse a graph whose paths cannot be counted.
 
-        A part of a cycle looks different from each place that it is reached from (its references have other distances), so
-        its digest cannot be reused, and in a graph where everything refers to everything the number of paths is
-        factorial. Numbering objects as pickle does would be linear, but then ``[a, a]`` and ``[a, copy(a)]`` would differ.
+        A part of a cycle looks different from each place that it is reached from (its references have other
+        distances), so its digest cannot be reused, and in a graph where everything refers to everything the
+        number of paths is factorial. Numbering objects as pickle does would be linear, but then ``[a, a]``
+        and ``[a, copy(a)]`` would differ.
         """
         self.detours += 1
         if self.detours > _DETOURS:

@@ -1,11 +1,11 @@
 """Content of files and directories that are declared as inputs. Reads only.
 
-A file's digest is plain BLAKE3 of its bytes, as ``b3sum`` prints it. A directory's digest is a Merkle tree over names, exec
-bits and contents (docs/reference/key-v1.md). Neither depends on path, owner or time.
+A file's digest is plain BLAKE3 of its bytes, as ``b3sum`` prints it. A directory's digest is a Merkle tree
+over names, exec bits and contents (docs/reference/key-v1.md). Neither depends on path, owner or time.
 
-Something may write while we read. So everything is looked at before and after: a file by ``fstat`` on one descriptor, a
-directory by two listings. What differs is read again, three times, and then refused: a digest of a state that never was
-would be a key for a result of something else.
+Something may write while we read. So everything is looked at before and after: a file by ``fstat`` on one
+descriptor, a directory by two listings. What differs is read again, three times, and then refused: a digest
+of a state that never was would be a key for a result of something else.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ if TYPE_CHECKING:
 
     Signature = tuple[int, int, int, int, int]  # dev, ino, size, mtime_ns, ctime_ns
     Token = tuple[str, str, object, bytes]  # "file" or "dir", absolute path, what its stats were, digest
-    Record = tuple[int, bytes, str, bool, object, int]  # folder, name, kind, exec bit, stat or link text, own folder number
+    Record = tuple[
+        int, bytes, str, bool, object, int
+    ]  # folder, name, kind, exec bit, stat or link text, own folder number
     T = TypeVar("T")
 
 _ATTEMPTS = 3
-# 1 MiB blocks: 7.5 GB/s on one thread; larger ones gain nothing, and a memory map can kill the process (keys.md 5.1).
+# 1 MiB blocks: 7.5 GB/s on one thread; larger ones gain nothing, and a memory map can kill the process
+# (keys.md 5.1).
 _BLOCK = 1 << 20
 _SMALL = 1 << 16  # up to here one os.read is cheaper than a buffer
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-class _Changed(Exception):  # noqa: N818 (a signal: read again)
+class _Changed(Exception):
     """What was read is not a state that ever was."""
 
 
@@ -53,7 +56,7 @@ def _signature(found: os.stat_result) -> Signature:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-# --- files ---------------------------------------------------------------------------------------------------
+# --- files -------------------------------------------------------------------------------------------------
 
 
 def file_digest(path: str | os.PathLike[str]) -> tuple[bytes, int]:
@@ -69,7 +72,9 @@ def file_digest(path: str | os.PathLike[str]) -> tuple[bytes, int]:
 
 
 def file_input(path: str) -> tuple[Token, int]:
-    """The token of an input file, which ``inputs_unchanged`` compares with after the function ran, and its size."""
+    """The token of an input file, which ``inputs_unchanged`` compares with after the function ran, and its
+    size.
+    """
     digest, signature = _settled(path, _read_file)
     return ("file", os.path.abspath(path), signature, digest), signature[2]
 
@@ -87,7 +92,9 @@ def _read_file(path: str) -> tuple[bytes, Signature]:
 
 def _read_regular(path: str | bytes) -> tuple[bytes, Signature]:
     try:
-        descriptor = os.open(path, _FLAGS)  # O_NONBLOCK: a FIFO that took the file's place meanwhile must not block us
+        descriptor = os.open(
+            path, _FLAGS
+        )  # O_NONBLOCK: a FIFO that took the file's place meanwhile must not block us
     except FileNotFoundError as error:
         raise _Changed from error
     try:
@@ -119,16 +126,17 @@ def _digest_descriptor(descriptor: int, expected: int) -> tuple[bytes, int]:
     return hasher.digest(), size
 
 
-# --- directories ---------------------------------------------------------------------------------------------
+# --- directories -------------------------------------------------------------------------------------------
 
 
 def directory_digest(path: str | os.PathLike[str]) -> bytes:
-    """The Merkle digest (32 bytes) of a directory: names, exec bits, contents, empty folders. Links are followed.
+    """The Merkle digest (32 bytes) of a directory: names, exec bits, contents, empty folders. Links are
+    followed.
 
     Raises:
-        MissingInput: there is no such directory, it is a file, or it holds a FIFO, a device, a socket or a loop of links.
-        InputChanged: it changes while it is being read.
-        OSError: something in it cannot be read.
+        MissingInput: there is no such directory, it is a file, or it holds a FIFO, a device, a socket or a
+        loop of links. InputChanged: it changes while it is being read. OSError: something in it cannot be
+        read.
     """
     return _settled(os.fspath(path), _read_tree)[0]
 
@@ -144,7 +152,9 @@ def _read_tree(path: str) -> tuple[bytes, bytes]:
     records, folders = _list_tree(path)
     nodes: list[list[bytes]] = [[] for _ in folders]
     digests: list[bytes] = [b""] * len(folders)
-    for record in reversed(records):  # a folder is listed before what it holds, so its content is complete here
+    for record in reversed(
+        records
+    ):  # a folder is listed before what it holds, so its content is complete here
         folder, name, kind, executable, detail, own = record
         if kind == "f":
             digest, signature = _read_regular(os.path.join(folders[folder], name))
@@ -162,7 +172,8 @@ def _read_tree(path: str) -> tuple[bytes, bytes]:
 
 
 def _node_digest(entries: list[bytes]) -> bytes:
-    # By raw name: the name starts at byte 10, behind kind, exec bit and length, and no name contains what follows it.
+    # By raw name: the name starts at byte 10, behind kind, exec bit and length, and no name contains what
+    # follows it.
     entries.sort(key=lambda entry: entry[10:-32])
     return blake3(pack_u64(len(entries)) + b"".join(entries)).digest()
 
@@ -225,7 +236,11 @@ def _look_at(path: str, entry: os.DirEntry[bytes]) -> tuple[str, bool, object, o
 
 
 def _refuse_loop(
-    path: str, entry: os.DirEntry[bytes], places: list[tuple[int, int, int]], parent: int, found: os.stat_result
+    path: str,
+    entry: os.DirEntry[bytes],
+    places: list[tuple[int, int, int]],
+    parent: int,
+    found: os.stat_result,
 ) -> None:
     while parent >= 0:
         parent, device, inode = places[parent]
@@ -237,7 +252,7 @@ def _shown(entry: os.DirEntry[bytes]) -> str:
     return repr(os.fsdecode(entry.path))
 
 
-# --- after the run -------------------------------------------------------------------------------------------
+# --- after the run -----------------------------------------------------------------------------------------
 
 
 def inputs_unchanged(inputs: Sequence[Token]) -> str | None:
@@ -252,6 +267,10 @@ def inputs_unchanged(inputs: Sequence[Token]) -> str | None:
                     return path
             elif _stamp(_list_tree(path)[0]) != stamp and _settled(path, _read_tree)[0] != digest:
                 return path
-        except (OSError, InputChanged, _Changed):  # gone, unreadable, or still being written (MissingInput is an OSError)
+        except (
+            OSError,
+            InputChanged,
+            _Changed,
+        ):  # gone, unreadable, or still being written (MissingInput is an OSError)
             return path
     return None

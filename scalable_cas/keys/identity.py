@@ -1,4 +1,6 @@
-"""Names of functions and classes that are the same in a script, under ``-m``, when imported, and in a spawned worker."""
+"""Names of functions and classes that are the same in a script, under ``-m``, when imported, and in a spawned
+worker.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +14,38 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-_FUNCTION = type(lambda: None)
+
+
+class _Probe:
+    def method(self) -> None:
+        """Only its type is wanted."""
+
+
+_METHOD = type(_Probe().method)
 
 
 def definition(function: Any) -> Any:
     """The plain function behind partials and other decorators; the object itself where there is none.
 
-    It is where the source and the running script are found; the *name* is that of the outermost (``functools.wraps`` copies it).
+    It is where the source and the running script are found; the *name* is that of the outermost
+    (``functools.wraps`` copies it).
     """
     seen: set[int] = set()
     while id(function) not in seen:
         seen.add(id(function))
-        inner = getattr(function, "__wrapped__", None)
-        if inner is None and not isinstance(function, _FUNCTION):
-            inner = getattr(function, "func", None) or getattr(function, "__func__", None)
+        inner = getattr(function, "__wrapped__", None) or unbound(function)
         if inner is None:
             break
         function = inner
     return function
+
+
+def unbound(function: Any) -> Any:
+    """The function in a partial or a bound method; None for others, whose attributes may mean anything."""
+    if isinstance(function, _METHOD):
+        return function.__func__
+    partial = getattr(sys.modules.get("functools"), "partial", None)
+    return function.func if partial and isinstance(function, partial) else None
 
 
 def module_of(function: Any) -> str:
@@ -58,8 +74,8 @@ def class_name(kind: type) -> str:
 def has_file(code: CodeType, module: str | None) -> bool:
     """Whether code comes from a file that everybody finds under its module's name.
 
-    Not so: the prompt, ``-c``, a notebook, ``exec`` of a text. There a name says nothing: each cell may define it anew.
-    A module whose source is not installed (only .pyc, or in a zip) has a file all the same.
+    Not so: the prompt, ``-c``, a notebook, ``exec`` of a text. There a name says nothing: each cell may
+    define it anew. A module whose source is not installed (only .pyc, or in a zip) has a file all the same.
     """
     name = code.co_filename
     if name.startswith("<"):
@@ -72,7 +88,21 @@ def has_file(code: CodeType, module: str | None) -> bool:
 
 
 def is_everywhere(kind: type) -> bool:
-    """Whether a class can be found by its name in any process: not a local one, nor one typed into a notebook."""
+    """Whether a class can be found by its name in any process: not a local one, nor one typed into a
+    notebook.
+    """
     return "<locals>" not in kind.__qualname__ and not (
         kind.__module__ in MAIN_NAMES and canonical_module(kind.__module__) == "__main__"
     )
+
+
+def cached_identity(function: Any) -> bytes | None:
+    """The identity and version of a cached function; None of any other.
+
+    ``functools.wraps`` copies every attribute to the wrapper, so a decorator *above* ``cacheable`` carries
+    the identity too, and may do anything to the result. The function that is really the cache is of this
+    package.
+    """
+    identity = getattr(function, "__scalable_identity__", None)
+    home = getattr(function, "__globals__", {}).get("__name__", "")
+    return identity if identity is not None and home.partition(".")[0] == __name__.partition(".")[0] else None

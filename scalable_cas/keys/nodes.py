@@ -1,7 +1,7 @@
 """What a handler says about a value: a leaf (bytes) or a node (a prefix and children), and how it refuses.
 
-A handler never encodes its children and never recurses. It returns a node, and the engine in ``encode.py`` walks it; so
-depth, cycles, sharing and the path in an error are solved once, for every type.
+A handler never encodes its children and never recurses. It returns a node, and the engine in ``encode.py``
+walks it; so depth, cycles, sharing and the path in an error are solved once, for every type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from .files import Token
 
     Leaf = Callable[[Any], bytes]
-    Node = tuple[bytes, int, Sequence[Any]]  # prefix, mode, children (for the modes of pairs: a list of (key, value))
+    Node = tuple[
+        bytes, int, Sequence[Any]
+    ]  # prefix, mode, children (for the modes of pairs: a list of (key, value))
     Decompose = Callable[[Any, "Walk"], Node]
 
 # Modes: whether the order of the children counts, whether they are pairs, and how a path names them.
@@ -28,7 +30,7 @@ PAIRED = frozenset((PAIRS, ATTRS, ORDERED))
 SORTED = frozenset((SET, PAIRS, ATTRS))
 
 
-class Refused(Exception):  # noqa: N818 (never leaves this package: it becomes UnhashableArgument)
+class Refused(Exception):
     """A value has no canonical encoding. ``path`` is filled in by the engine that knows it."""
 
     def __init__(self, reason: str, path: str = "") -> None:
@@ -37,16 +39,17 @@ class Refused(Exception):  # noqa: N818 (never leaves this package: it becomes U
         self.path = path
 
 
-class GiveUp(Exception):  # noqa: N818 (a signal from the quick way to the careful one)
+class GiveUp(Exception):
     """Too deep for the fast engine, or in need of something that a quick walk does not carry."""
 
 
 class Walk:
     """What one encoding of one argument carries along.
 
-    ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H`` digests only.
-    ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__`` what would be refused.
-    ``inputs``: tokens of the files that were read (files.py); None in the quick path of a call, which has none.
+    ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H``
+    digests only. ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__``
+    what would be refused. ``inputs``: tokens of the files that were read (files.py); None in the quick path
+    of a call, which has none.
     """
 
     __slots__ = ("inputs", "memo", "structural")

@@ -1,8 +1,8 @@
 """Families of types: which rule takes a class apart when nothing is said about that very class.
 
-No method of the user's is called: state is read with ``object``'s own access, base values with the base type's own methods.
-The only exceptions are what the user wrote for us (``__scalable_key__``, ``register_key``) and, in arguments declared
-``ObjectType``, ``__reduce_ex__``.
+No method of the user's is called: state is read with ``object``'s own access, base values with the base
+type's own methods. The only exceptions are what the user wrote for us (``__scalable_key__``,
+``register_key``) and, in arguments declared ``ObjectType``, ``__reduce_ex__``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Found = tuple[Leaf | None, Decompose | None]
 
-# Base values of instances of subclasses of the recipe's own types, without a method of the subclass and without asking the
-# items for their hash: set(), frozenset() and dict.copy() reuse the stored ones.
+# Base values of instances of subclasses of the recipe's own types, without a method of the subclass and
+# without asking the items for their hash: set(), frozenset() and dict.copy() reuse the stored ones.
 _BASE_VALUES: dict[type, Callable[[Any], object]] = {
     int: int.__index__,
     float: float.__float__,
@@ -49,15 +49,15 @@ def handler_of(kind: type, registered: Mapping[type, Callable[[Any], object]]) -
         return None, of_class
     if "__scalable_identity__" in _names(kind):
         return None, _cached_function
-    if _class_attribute(kind, "__scalable_key__") not in (_ABSENT, None):
+    protocol = _class_attribute(kind, "__scalable_key__")
+    if protocol is not _ABSENT and protocol is not None:
         return None, lambda value, _: typed_node("key", (kind, value.__scalable_key__()))
     wrappers = sys.modules.get(f"{__package__}.wrappers")
     if wrappers is not None and issubclass(kind, wrappers.GenericType):
         return None, wrappers.user_wrapper(kind) or _refusal(kind)
     for base in kind.__mro__:
         if base in registered:
-            function = registered[base]
-            return None, lambda value, _: typed_node("key", (kind, function(value)))
+            return None, _registered(kind, registered[base])
     return _from_library(kind) or (None, _family(kind) or _refusal(kind))
 
 
@@ -73,11 +73,15 @@ def _class_attribute(kind: type, name: str) -> Any:
     return _ABSENT
 
 
+def _registered(kind: type, function: Callable[[Any], object]) -> Decompose:
+    return lambda value, _: typed_node("key", (kind, function(value)))
+
+
 def _cached_function(value: Any, _: Walk) -> Node:
     return typed_node("cached", (value.__scalable_identity__,))
 
 
-# --- types of libraries, and their subclasses ----------------------------------------------------------------
+# --- types of libraries, and their subclasses --------------------------------------------------------------
 
 
 def _from_library(kind: type) -> Found | None:
@@ -94,16 +98,18 @@ def _from_library(kind: type) -> Found | None:
             return leaf, node
         if _family_without_base(kind) or not _pickles_like(kind, base):
             return None
-        return None, _subclass(kind, base, leaf, node)
+        return None, _subclass(kind, leaf, node)
     return None
 
 
 def _pickles_like(kind: type, base: type) -> bool:
-    """Whether ``kind`` adds no pickling method of its own to ``base``: then attributes and base value are all there is."""
+    """Whether ``kind`` adds no pickling method of its own to ``base``: then attributes and base value are all
+    there is.
+    """
     return all(_class_attribute(kind, name) is _class_attribute(base, name) for name in _PICKLING)
 
 
-def _subclass(kind: type, base: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
+def _subclass(kind: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
     """An instance of a subclass of a type that is encoded by itself: class, attributes, base value."""
 
     def decompose(value: Any, _: Walk) -> Node:
@@ -113,7 +119,7 @@ def _subclass(kind: type, base: type, leaf: Leaf | None, node: Decompose | None)
     return decompose
 
 
-# --- families ------------------------------------------------------------------------------------------------
+# --- families ----------------------------------------------------------------------------------------------
 
 
 def _family_without_base(kind: type) -> bool:
@@ -129,9 +135,10 @@ def _family(kind: type) -> Decompose | None:
     if _is_enum(kind):
         return _of_enum(kind)
     base = next((base for base in kind.__mro__ if base in _BASE_VALUES), None)
-    fields = _class_attribute(kind, "__dataclass_fields__")
-    if isinstance(fields, dict):
-        return _of_fields("dataclass", kind, base, {name: field.metadata for name, field in fields.items()})
+    if _class_attribute(kind, "__dataclass_fields__") is not _ABSENT:
+        from dataclasses import fields as fields_of
+
+        return _of_fields("dataclass", kind, base, {field.name: field.metadata for field in fields_of(kind)})
     fields = _class_attribute(kind, "__attrs_attrs__")
     if fields is not _ABSENT:
         return _of_fields("attrs", kind, base, {field.name: field.metadata for field in fields})
@@ -151,7 +158,8 @@ def _of_enum(kind: type) -> Decompose:
 
     def decompose(member: Any, _: Walk) -> Node:
         name, value = (object.__getattribute__(member, field) for field in ("_name_", "_value_"))
-        # A value of another kind would make the key depend on what has a handler; the name tells members apart anyway.
+        # A value of another kind would make the key depend on what has a handler; the name tells members
+        # apart anyway.
         return typed_node("enum", (kind, name, value) if type(value) in simple else (kind, name))
 
     return decompose
@@ -171,7 +179,9 @@ def _of_namedtuple(kind: type) -> Decompose:
 
 
 def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, Any]) -> Decompose:
-    """dataclass and attrs: every attribute of the instance, less those marked ``metadata={"cache_key": False}``."""
+    """Dataclass and attrs: every attribute of the instance, less those marked ``metadata={"cache_key":
+    False}``.
+    """
     left_out = {name for name, metadata in fields.items() if metadata.get("cache_key") is False}
 
     def decompose(value: Any, _: Walk) -> Node:
@@ -215,15 +225,15 @@ def _of_plain(kind: type) -> Decompose | None:
                 return _refusal(kind)(value, walk)
             complete = True
         state = attributes(value, kind)
-        if "__scalable_identity__" in state:
-            return typed_node("cached", (state["__scalable_identity__"],))
         return typed_node("object", (kind, Fields(state)))
 
     return decompose
 
 
 def attributes(value: object, kind: type) -> dict[str, object]:
-    """The instance's own attributes, from ``__dict__`` and slots, without what ``cached_property`` remembered."""
+    """The instance's own attributes, from ``__dict__`` and slots, without what ``cached_property``
+    remembered.
+    """
     try:
         state = dict.copy(object.__getattribute__(value, "__dict__"))
     except AttributeError:
@@ -252,7 +262,7 @@ class _Slotted:
 _SLOT = type(vars(_Slotted)["slot"])  # what a slot is in a class's __dict__
 
 
-# --- refusal -------------------------------------------------------------------------------------------------
+# --- refusal -----------------------------------------------------------------------------------------------
 
 
 def _refusal(kind: type) -> Decompose:
@@ -264,4 +274,3 @@ def _refusal(kind: type) -> Decompose:
         raise Refused(reason_for(kind))
 
     return decompose
-

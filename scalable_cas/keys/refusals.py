@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Where a value of a type comes from, by `module.qualname` of the type or of one of its bases. Names, so that nothing is imported.
+# Where a value of a type comes from, by `module.qualname` of the type or of one of its bases. Names, so that
+# nothing is imported.
 _STREAM = "reading it moves it on, and a hit would not"
 _RANDOM = "a hit would not advance this generator of random numbers; pass a seed"
 _SYNC = "holds no value"
@@ -30,11 +31,17 @@ _REASONS = {
     "_contextvars.ContextVar": "is a part of a running program",
 }
 
-# What synchronises, reports or runs: no result depends on it. As an argument it is refused all the same (the user should see
-# that it is there); as a captured variable it is left out.
+# What synchronises, reports or runs: no result depends on it. As an argument it is refused all the same (the
+# user should see that it is there); as a captured variable it is left out.
 _WITHOUT_VALUE = {
     *("_thread.lock", "_thread.RLock", "_thread._local", "_thread.LockType"),
-    *("threading.Thread", "threading.Event", "threading.Condition", "threading.Semaphore", "threading.Barrier"),
+    *(
+        "threading.Thread",
+        "threading.Event",
+        "threading.Condition",
+        "threading.Semaphore",
+        "threading.Barrier",
+    ),
     *("threading.local", "threading._RLock", "logging.Logger", "logging.LoggerAdapter", "logging.Handler"),
     *("asyncio.locks.Lock", "asyncio.locks.Event", "asyncio.locks.Condition", "asyncio.locks.Semaphore"),
     *("asyncio.locks.Barrier", "asyncio.events.AbstractEventLoop", "concurrent.futures._base.Executor"),

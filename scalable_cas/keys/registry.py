@@ -1,8 +1,8 @@
 """Which handler encodes a type: the tables, the lazy handlers of libraries, and ``register_key``.
 
-A type is looked up once per process, in this order: a fixed encoding of the type itself, ``__scalable_identity__`` (a cached
-function) or ``__scalable_key__`` on the class, ``register_key`` (exact type, then the MRO), the table of its library, the
-families of objects.py, refusal.
+A type is looked up once per process, in this order: a fixed encoding of the type itself,
+``__scalable_identity__`` (a cached function) or ``__scalable_key__`` on the class, ``register_key`` (exact
+type, then the MRO), the table of its library, the families of objects.py, refusal.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ FIXED_LEAVES: dict[type, Leaf] = {
     type(NotImplemented): lambda _: typed("singleton", (encode_str("NotImplemented"),)),
     Raw: lambda value: value.data,
 }
-# `[*…]` of an exact builtin type copies in one step under the GIL: the deep engine must not meet a container that changes.
+# `[*…]` of an exact builtin type copies in one step under the GIL: the deep engine must not meet a container
+# that changes.
 FIXED_NODES: dict[type, Decompose] = {
     list: lambda value, _: (b"l", ITEMS, value),
     tuple: lambda value, _: (b"t", ITEMS, value),
@@ -57,17 +58,19 @@ FIXED_NODES: dict[type, Decompose] = {
     Structural: lambda value, _: (b"", ITEMS, (value.value,)),  # the engine treats it itself, before it asks
 }
 
-# What is known so far, per exact type. Grows with the types that are met; emptied when absurdly many (classes made at run time).
+# What is known so far, per exact type. Grows with the types that are met; emptied when absurdly many (classes
+# made at run time).
 LEAVES: dict[type, Leaf] = dict(FIXED_LEAVES)
 NODES: dict[type, Decompose] = dict(FIXED_NODES)
 _MOST_TYPES = 20_000
 
 _registered: dict[type, Callable[[Any], object]] = {}
 
-# The seam for libraries: name of a module (a type's ``__module__``, or its first part) -> name of the function of
-# scalable_cas.keys that gives the handlers of its types, as "module:function". It is called when the first type of that module
-# is met, so the library is loaded already and nothing is imported for its sake. None: types of this library are refused
-# until there is a handler; no family rule may guess from their attributes.
+# The seam for libraries: name of a module (a type's ``__module__``, or its first part) -> name of the
+# function of scalable_cas.keys that gives the handlers of its types, as "module:function". It is called when
+# the first type of that module is met, so the library is loaded already and nothing is imported for its sake.
+# None: types of this library are refused until there is a handler; no family rule may guess from their
+# attributes.
 LIBRARIES: dict[str, str | None] = {
     "builtins": "stdlib:builtin_handlers",
     "types": "stdlib:types_handlers",
@@ -95,7 +98,9 @@ _loaded: dict[str, Handlers] = {}
 
 
 def library_handlers(module: object) -> Handlers | None:
-    """The handlers for types of ``module``; an empty pair if it has none, None if its types are refused for now."""
+    """The handlers for types of ``module``; an empty pair if it has none, None if its types are refused for
+    now.
+    """
     if not isinstance(module, str):
         return {}, {}
     root = module.partition(".")[0]
@@ -127,14 +132,16 @@ def resolve(kind: type) -> None:
 
 
 def register_key(kind: type[T], function: Callable[[T], object]) -> None:
-    """Say what identifies an instance of ``kind`` in a key: ``function(instance)`` returns a value that has an encoding.
+    """Say what identifies an instance of ``kind`` in a key: ``function(instance)`` returns a value that has
+    an encoding.
 
-    It applies to subclasses too, unless one of them is registered itself. The class is part of the key, so equal returns of
-    two classes are two keys. Registering again replaces. A class of one's own needs no registration: give it a
-    ``__scalable_key__(self)`` method.
+    It applies to subclasses too, unless one of them is registered itself. The class is part of the key, so
+    equal returns of two classes are two keys. Registering again replaces. A class of one's own needs no
+    registration: give it a ``__scalable_key__(self)`` method.
 
     Raises:
-        TypeError: ``kind`` is not a class, is a type of the recipe (``int``, ``dict``, …), or ``function`` is not callable.
+        TypeError: ``kind`` is not a class, is a type of the recipe (``int``, ``dict``, …), or ``function`` is
+        not callable.
     """
     if not isinstance(kind, type):
         raise TypeError(f"register_key needs a class, got {type(kind).__name__}")
@@ -151,4 +158,4 @@ def _forget() -> None:
     for table, fixed in ((LEAVES, FIXED_LEAVES), (NODES, FIXED_NODES)):
         for kind in [*table]:
             if kind not in fixed:
-                table.pop(kind, None)  # type: ignore[attr-defined]
+                table.pop(kind, None)

@@ -1,8 +1,10 @@
-"""How arguments become named entries: for plain functions from their code object, for odd callables by ``inspect``.
+"""How arguments become named entries: for plain functions from their code object, for odd callables by
+``inspect``.
 
-An entry is (section, name, place, value). Sections: "a" a named parameter, "v" positional ones beyond them, "k" keywords beyond
-them, "p" positional ones of a wrapper, under the names of what it wraps. The place says where the value came from, so that a converted value can be put back: an index into args, a keyword,
-or None for a default.
+An entry is (section, name, place, value). Sections: "a" a named parameter, "v" positional ones beyond them,
+"k" keywords beyond them, "p" positional ones of a wrapper, under the names of what it wraps. The place says
+where the value came from, so that a converted value can be put back: an index into args, a keyword, or None
+for a default.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ MISSING: Any = type("_Missing", (), {"__slots__": (), "__repr__": lambda _: "MIS
 _FUNCTION = type(lambda: None)
 
 
-class WrongCall(Exception):  # noqa: N818 (a signal: let Python itself say what is wrong)
+class WrongCall(Exception):
     """The arguments do not fit the parameters."""
 
 
 class Plain:
     """The parameters of a plain function, read once: its defaults are those at decoration.
 
-    ``names``: parameters that take one value, positional ones first. ``by_keyword``: index of those that can be named.
+    ``names``: parameters that take one value, positional ones first. ``by_keyword``: index of those that can
+    be named.
     """
 
     def __init__(self, function: Any) -> None:
@@ -96,7 +99,9 @@ class Plain:
 
 
 class Inspected:
-    """Any other callable, by ``inspect.signature``: slower, and right for partials, callables in C, and instances."""
+    """Any other callable, by ``inspect.signature``: slower, and right for partials, callables in C, and
+    instances.
+    """
 
     def __init__(self, function: Any) -> None:
         import functools
@@ -107,11 +112,12 @@ class Inspected:
             function = function.func
         self.bound = bound
         self.signature = _signature(function)
+        self.names = () if self.signature is None else tuple(self.signature.parameters)
 
     def known(self, name: str) -> bool:
         """Whether a declared or ignored name can ever mean anything."""
         if self.signature is None:
-            return True
+            return False  # it could not be found among positional arguments
         kinds = {parameter.kind for parameter in self.signature.parameters.values()}
         return name in self.signature.parameters or any(kind.name == "VAR_KEYWORD" for kind in kinds)
 
@@ -125,7 +131,8 @@ class Inspected:
         if self.signature is None:  # a function in C that tells nothing: positions and keywords as they are
             every = [*enumerate(first, -len(first)), *enumerate(args)]
             return [("v", "args", i if i >= 0 else None, value) for i, value in every] + [
-                ("k", name, name if name in kwargs else None, value) for name, value in {**held, **kwargs}.items()
+                ("k", name, name if name in kwargs else None, value)
+                for name, value in {**held, **kwargs}.items()
             ]
         # Bind places instead of values, so that inspect neither copies nor compares the values.
         places: list[Any] = [*range(-len(first), len(args))]
@@ -148,7 +155,9 @@ class Inspected:
                 found.append(("a", name, *self._value(taken, args, kwargs)))
         return found
 
-    def _value(self, place: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int | str | None, Any]:
+    def _value(
+        self, place: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[int | str | None, Any]:
         first, held = self.bound
         if isinstance(place, int):
             return (place, args[place]) if place >= 0 else (None, first[place + len(first)])
@@ -167,15 +176,21 @@ def _signature(function: Any) -> inspect.Signature | None:
 class Wrapped:
     """A wrapper ``(*args, **kwargs)`` round a function whose parameters are known (``functools.wraps``).
 
-    The wrapper may tell ``f(1)`` from ``f(x=1)``, so these must stay two keys. But users declare and ignore by the names of the
-    inner function. So values keep how they were passed ("p" or "k") and take the inner names; defaults of the inner function
-    that were not passed are entries of their own, so that an edit of a default shows. Where the inner function would not take
-    these arguments (the wrapper adds or removes some), only positions and keywords are known.
+    The wrapper may tell ``f(1)`` from ``f(x=1)``, so these must stay two keys. But users declare and ignore
+    by the names of the inner function. So values keep how they were passed ("p" or "k") and take the inner
+    names; defaults of the inner function that were not passed are entries of their own, so that an edit of a
+    default shows. Where the inner function would not take these arguments (the wrapper adds or removes some),
+    only positions and keywords are known.
     """
 
-    def __init__(self, outer: Plain, inner: Plain) -> None:
+    def __init__(self, outer: Plain | Inspected, inner: Plain) -> None:
         self.outer = outer
         self.inner = inner
+        self.names = inner.names
+
+    def named(self, entries: Sequence[Entry]) -> bool:
+        """Whether the entries of a call bear the names of the inner function."""
+        return not any(section == "v" and name != self.inner.rest for section, name, *_ in entries)
 
     def known(self, name: str) -> bool:
         """Whether a declared or ignored name can ever mean anything."""
@@ -204,13 +219,14 @@ class Wrapped:
 
 def parameters_of(function: Any) -> Plain | Inspected | Wrapped:
     """The right reader of a callable's parameters."""
-    if not isinstance(function, _FUNCTION):
-        return Inspected(function)
-    plain = Plain(function)
-    if plain.rest is not None or plain.keywords is not None:
-        inner = function
-        while (below := getattr(inner, "__wrapped__", None)) is not None and below is not function:
-            inner = below
-        if inner is not function and isinstance(inner, _FUNCTION):
-            return Wrapped(plain, Plain(inner))
-    return plain
+    is_plain = isinstance(function, _FUNCTION)
+    own = Plain(function) if is_plain else Inspected(function)
+    open_ended = (
+        own.rest is not None or own.keywords is not None if isinstance(own, Plain) else own.signature is None
+    )
+    inner = function
+    while open_ended and (below := getattr(inner, "__wrapped__", None)) is not None and below is not function:
+        inner = below
+    if inner is not function and isinstance(inner, _FUNCTION):
+        return Wrapped(own, Plain(inner))
+    return own

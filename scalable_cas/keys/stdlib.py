@@ -1,7 +1,8 @@
-"""The parts of the standard library's value types. Each function is called when the first type of its module is met.
+"""The parts of the standard library's value types. Each function is called when the first type of its module
+is met.
 
-So nothing is imported here that is not loaded already (registry.LIBRARIES). Handlers use the methods of the base class on
-the instance, because they serve subclasses too, whose own methods are the user's code.
+So nothing is imported here that is not loaded already (registry.LIBRARIES). Handlers use the methods of the
+base class on the instance, because they serve subclasses too, whose own methods are the user's code.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def builtin_handlers() -> Handlers:
 
 def _memoryview(value: memoryview) -> bytes:
     try:
-        parts = [encode_str(value.format), *map(encode_int, value.shape)]
+        parts = [encode_str(value.format), *map(encode_int, value.shape or ())]
     except ValueError as error:
         raise Refused("this memoryview was released") from error
     return typed("memoryview", (*parts, encode_bytes(value.tobytes())))
@@ -79,19 +80,18 @@ def collections_handlers() -> Handlers:
     """OrderedDict (its order counts), defaultdict, Counter, deque."""
     from collections import Counter, OrderedDict, defaultdict, deque
 
+    maxlen: Any = vars(deque)["maxlen"]
+    factory: Any = vars(defaultdict)["default_factory"]
     ordered, counter = typed_prefix("OrderedDict"), typed_prefix("Counter")
 
     def of_deque(value: Any, _: Walk) -> Node:
         # deque.copy() would make an instance of the subclass; iterating the C type runs no code of the user's
-        return typed_node("deque", (deque.maxlen.__get__(value), [*deque.__iter__(value)]))  # type: ignore[attr-defined]
+        return typed_node("deque", (maxlen.__get__(value), [*deque.__iter__(value)]))
 
     return {}, {
         OrderedDict: lambda value, _: (ordered, ORDERED, [*OrderedDict.items(value)]),
         Counter: lambda value, _: (counter, PAIRS, [*dict.items(value)]),
-        defaultdict: lambda value, _: typed_node(
-            "defaultdict",
-            (defaultdict.default_factory.__get__(value), dict.copy(value)),  # type: ignore[attr-defined]
-        ),
+        defaultdict: lambda value, _: typed_node("defaultdict", (factory.__get__(value), dict.copy(value))),
         deque: of_deque,
     }
 
@@ -139,7 +139,9 @@ def zoneinfo_handlers() -> Handlers:
 
 
 def decimal_handlers() -> Handlers:
-    """Decimal: sign, digits, exponent, so 1.0 and 1.00 are two. ``str()`` would depend on the decimal context."""
+    """Decimal: sign, digits, exponent, so 1.0 and 1.00 are two. ``str()`` would depend on the decimal
+    context.
+    """
     from decimal import Decimal
 
     def of_decimal(value: Decimal) -> bytes:
@@ -185,7 +187,9 @@ def ipaddress_handlers() -> Handlers:
 
 
 def pathlib_handlers() -> Handlers:
-    """Paths as text with ``/``. PosixPath and WindowsPath are one kind, so a key does not depend on the system."""
+    """Paths as text with ``/``. PosixPath and WindowsPath are one kind, so a key does not depend on the
+    system.
+    """
     import pathlib
 
     def of(kind: str) -> Any:

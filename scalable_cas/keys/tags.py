@@ -1,7 +1,8 @@
-"""The bytes of the recipe: tags, leaf encodings and the size rule. docs/reference/key-v1.md says the same in words.
+"""The bytes of the recipe: tags, leaf encodings and the size rule. docs/reference/key-v1.md says the same in
+words.
 
-Everything here is frozen by recipe 1. A change, however small, gives every stored entry another key, so it needs a new
-recipe number and a new derive context.
+Everything here is frozen by recipe 1. A change, however small, gives every stored entry another key, so it
+needs a new recipe number and a new derive context.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 RECIPE = 1
 CONTEXT = "scalable_cas 2026-11 call-key v1"
 
-# Longer than this, data and containers are represented by their BLAKE3 digest. It bounds every encoding (about 1 KiB), so
-# memory stays flat for any size of value. 1 KiB is one BLAKE3 chunk: up to there a digest costs as much as the bytes themselves.
+# Longer than this, data and containers are represented by their BLAKE3 digest. It bounds every encoding
+# (about 1 KiB), so memory stays flat for any size of value. 1 KiB is one BLAKE3 chunk: up to there a digest
+# costs as much as the bytes themselves.
 INLINE = 1024
 
 NONE, TRUE, FALSE = b"N", b"T", b"F"
@@ -33,7 +35,8 @@ struct_error = struct.error
 
 I_TAG, F_TAG, S_TAG, B_TAG = ord("i"), ord("f"), ord("s"), ord("b")
 
-# Encodings of short strings, because keys of dicts, field names and labels repeat. Bounded: emptied when full.
+# Encodings of short strings, because keys of dicts, field names and labels repeat. Bounded: emptied when
+# full.
 _short: dict[str, bytes] = {}
 _SHORT_CHARS = 64
 _SHORT_ENTRIES = 8192
@@ -73,7 +76,9 @@ def encode_bytes(value: bytes | bytearray | memoryview) -> bytes:
 
 
 def encode_int(value: int) -> bytes:
-    """int64 as eight bytes; larger ones as minimal two's complement (never decimal text), above 1 KiB its digest."""
+    """int64 as eight bytes; larger ones as minimal two's complement (never decimal text), above 1 KiB its
+    digest.
+    """
     try:
         return pack_int(I_TAG, value)
     except struct_error:
@@ -86,7 +91,8 @@ def encode_int(value: int) -> bytes:
 
 def encode_float(value: float) -> bytes:
     """Eight bytes; every NaN is one NaN; -0.0 stays."""
-    return pack_float(F_TAG, value) if value == value else b"f" + NAN_BYTES
+    # NaN is what differs from itself
+    return pack_float(F_TAG, value) if value == value else b"f" + NAN_BYTES  # noqa: PLR0124
 
 
 def encode_complex(value: complex) -> bytes:

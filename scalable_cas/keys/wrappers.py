@@ -1,6 +1,8 @@
-"""The wrapper types: how to hash a value, said by a class. Each is both a declared type and a wrapper of one value.
+"""The wrapper types: how to hash a value, said by a class. Each is both a declared type and a wrapper of one
+value.
 
-``@cacheable(table=FileType)`` called with ``"a.csv"`` and with ``FileType("a.csv")`` have one key: that of the content.
+``@cacheable(table=FileType)`` called with ``"a.csv"`` and with ``FileType("a.csv")`` have one key: that of
+the content.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 class GenericType:
     """Base of types that say how a value is hashed. ``value`` is what is wrapped.
 
-    A subclass defines one of ``digest(self) -> bytes``, ``__scalable_key__(self)`` (any value that has an encoding), or only
-    ``__hash__(self) -> int``, which must then give the same int in every process: no ``hash()`` of a str, bytes or date.
-    Used as a declared type, the subclass is called on each argument, and the function receives the plain argument.
+    A subclass defines one of ``digest(self) -> bytes``, ``__scalable_key__(self)`` (any value that has an
+    encoding), or only ``__hash__(self) -> int``, which must then give the same int in every process: no
+    ``hash()`` of a str, bytes or date. Used as a declared type, the subclass is called on each argument, and
+    the function receives the plain argument.
 
     Wrappers are equal if their class and content are equal; ``hash()`` is the same int in every process.
     """
@@ -51,13 +54,17 @@ class GenericType:
 
 
 class ValueType(GenericType):
-    """A value by its content: what a plain argument is hashed by anyway; here also a return type, for any value."""
+    """A value by its content: what a plain argument is hashed by anyway; here also a return type, for any
+    value.
+    """
 
     __slots__ = ()
 
 
 class ObjectType(GenericType):
-    """An object by its structure: what would be refused is taken apart by its ``__reduce_ex__(4)``, each part by its content."""
+    """An object by its structure: what would be refused is taken apart by its ``__reduce_ex__(4)``, each part
+    by its content.
+    """
 
     __slots__ = ()
 
@@ -110,7 +117,7 @@ def content_id(value: GenericType) -> bytes:
         raise TypeError(f"{type(value).__name__}{error.path}: {error.reason}") from error
 
 
-# --- handlers ------------------------------------------------------------------------------------------------
+# --- handlers ----------------------------------------------------------------------------------------------
 
 
 def _of_file(value: FileType, walk: Walk) -> Node:
@@ -128,7 +135,9 @@ def _of_directory(value: DirType, walk: Walk) -> Node:
 
 
 def _inputs(walk: Walk) -> list[Token]:
-    if walk.inputs is None:  # the quick path of a call does not keep tokens: it starts again in the careful one
+    if (
+        walk.inputs is None
+    ):  # the quick path of a call does not keep tokens: it starts again in the careful one
         raise GiveUp
     return walk.inputs
 
@@ -150,7 +159,7 @@ def user_wrapper(kind: type[GenericType]) -> Any:
     for base in kind.__mro__:
         if base in _OWN:  # a subclass of FileType that adds nothing about hashing
             node = _OWN[base]
-            return lambda value, walk: typed_node("subclass", (kind, {}, Viewed(value, node)))
+            return lambda value, _: typed_node("subclass", (kind, {}, Viewed(value, node)))
     return None
 
 
@@ -162,7 +171,7 @@ def _digest_of(value: Any) -> bytes:
 
 
 def _hash_of(value: Any) -> int:
-    number = type(value).__hash__(value)
+    number = type(value).__hash__(value)  # type: ignore[call-arg]
     if not isinstance(number, int):
         raise TypeError(f"{type(value).__name__}.__hash__() must return int, got {type(number).__name__}")
     return int(number)

@@ -1,4 +1,6 @@
-"""Which objects an object is made of. An unreadable object is an error here: whoever deletes must not guess (git, borg)."""
+"""Which objects an object is made of. An unreadable object is an error here: whoever deletes must not guess
+(git, borg).
+"""
 
 from __future__ import annotations
 

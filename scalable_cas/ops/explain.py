@@ -14,7 +14,9 @@ COMPARED = 100_000
 
 
 class Explanation:
-    """``hit``: whether the call is stored. ``reason``: a sentence. ``differs``: names of the arguments that differ from the nearest stored call. ``str()`` of it is a text for people."""
+    """``hit``: whether the call is stored. ``reason``: a sentence. ``differs``: names of the arguments that
+    differ from the nearest stored call. ``str()`` of it is a text for people.
+    """
 
     __slots__ = ("differs", "function", "hit", "reason")
 
@@ -32,9 +34,18 @@ class Explanation:
 
 
 def explain(
-    store: StoreCore | None, function: str, rowkey: bytes, parts: Sequence[tuple[str, str, bytes]], version: object, limit: int | None, *, cached: bool
-) -> Explanation:  # fmt: skip
-    """Explain the call behind ``rowkey`` with these key ``parts``; ``limit`` is the age limit in ns; ``cached`` is false for a function that is never cached."""
+    store: StoreCore | None,
+    function: str,
+    rowkey: bytes,
+    parts: Sequence[tuple[str, str, bytes]],
+    version: object,
+    limit: int | None,
+    *,
+    cached: bool,
+) -> Explanation:
+    """Explain the call behind ``rowkey`` with these key ``parts``; ``limit`` is the age limit in ns;
+    ``cached`` is false for a function that is never cached.
+    """
     if not cached:
         return Explanation(function, hit=False, reason="void functions are never cached", differs=[])
     if store is None:
@@ -42,21 +53,34 @@ def explain(
     if store.contains(rowkey, limit):
         return Explanation(function, hit=True, reason="this call is stored", differs=[])
     if store.contains(rowkey):
-        return Explanation(function, hit=False, reason="it was stored, but is older than _ttl allows", differs=[])
-    store.writer.flush()
+        return Explanation(
+            function, hit=False, reason="it was stored, but is older than _ttl allows", differs=[]
+        )
+    store.flush()
     if store.index.ref(rowkey) is not None:
         return Explanation(function, hit=False, reason="it was stored, but its object is missing", differs=[])
     nearest, differs = _nearest(store, rowkey[:8], parts, version)
     if nearest is None:
         return Explanation(function, hit=False, reason="no call of this function is stored", differs=[])
     if not differs:
-        what = f"_version was {nearest.version!r} and is {version!r}" if nearest.version != version else "the arguments are those of a stored call, so SCALABLE_SEED or the recipe of the key differs"
+        what = (
+            f"_version was {nearest.version!r} and is {version!r}"
+            if nearest.version != version
+            else "the arguments are those of a stored call, so SCALABLE_SEED or the recipe of the key differs"
+        )
         return Explanation(function, hit=False, reason=what, differs=[])
     names = ", ".join(differs)
-    return Explanation(function, hit=False, reason=f"the nearest stored call ({nearest.key.hex()[:12]}) differs in {names}", differs=differs)
+    return Explanation(
+        function,
+        hit=False,
+        reason=f"the nearest stored call ({nearest.key.hex()[:12]}) differs in {names}",
+        differs=differs,
+    )
 
 
-def _nearest(store: StoreCore, fnid: bytes, parts: Sequence[tuple[str, str, bytes]], version: object) -> tuple[Record | None, list[str]]:
+def _nearest(
+    store: StoreCore, fnid: bytes, parts: Sequence[tuple[str, str, bytes]], version: object
+) -> tuple[Record | None, list[str]]:
     from scalable_cas.format.record import unpack
 
     wanted = {(section, name): digest for section, name, digest in parts}
@@ -66,7 +90,13 @@ def _nearest(store: StoreCore, fnid: bytes, parts: Sequence[tuple[str, str, byte
             break
         record = unpack(data)
         have = {(section, name): digest for section, name, digest in record.parts}
-        differs = sorted({name for section, name in wanted.keys() | have.keys() if wanted.get((section, name)) != have.get((section, name))})
+        differs = sorted(
+            {
+                name
+                for section, name in wanted.keys() | have.keys()
+                if wanted.get((section, name)) != have.get((section, name))
+            }
+        )
         score = (len(differs), record.version != version, -record.created)
         if best is None or score < best[0]:
             best = (score, record, differs)

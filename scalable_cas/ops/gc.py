@@ -1,12 +1,17 @@
-"""Garbage collection: a plan that touches nothing, and its execution, which is safe beside running writers. See docs/explanation/gc.md.
+"""Garbage collection: a plan that touches nothing, and its execution, which is safe beside running writers.
+See docs/explanation/gc.md.
 
 The protocol (research: a publisher and a collector, model-checked; tests/model has the model):
 1. objects are put without a lock; rows that name them appear only under the write lock;
-2. the collector drops the planned entries, then in one locked step counts the *epoch* up and takes a snapshot of the refs;
+2. the collector drops the planned entries, then in one locked step counts the *epoch* up and takes a snapshot
+   of the refs;
 3. it marks from that snapshot without the lock; an unreadable object stops it;
-4. it sweeps under the lock, in small batches, and counts the epoch up with each: first the rows, then, still under our lock, the files;
-5. an object that was named since step 2 carries a newer epoch and stays. A publisher that finds another epoch than before it put its objects puts them again, under the lock.
-No clock decides anything here, so a clock that jumps cannot lose data. Keeps I2 and I3; delete order: record, then object.
+4. it sweeps under the lock, in small batches, and counts the epoch up with each: first the rows, then, still
+   under our lock, the files;
+5. an object that was named since step 2 carries a newer epoch and stays. A publisher that finds another epoch
+   than before it put its objects puts them again, under the lock.
+No clock decides anything here, so a clock that jumps cannot lose data. Keeps I2 and I3; delete order: record,
+then object.
 """
 
 from __future__ import annotations
@@ -30,21 +35,26 @@ SWEEP_BATCH = 200
 FORGET_BATCH = 1000
 #: Segments of dead processes that are tolerated before they are folded into one: each costs a reader an open.
 MOST_SEGMENTS = 16
-#: Unfinished files of living processes and damaged files in quarantine are kept this long (seconds): a day outlives any write, a month any investigation.
+#: Unfinished files of living processes and damaged files in quarantine are kept this long (seconds): a day
+#: outlives any write, a month any investigation.
 DRAFT_SECONDS, QUARANTINE_SECONDS = 24 * 3600, 30 * 24 * 3600
 
 __all__ = ["Eviction", "GcPlan", "GcResult", "Policy", "execute", "plan_gc"]
 
 
 class GcPlan:
-    """What a collection would do: ``entries`` to drop (with reasons), unreachable ``objects`` and their ``bytes`` on disk, ``seconds`` of computing that the entries stand for, unfinished files in ``drafts``.
+    """What a collection would do: ``entries`` to drop (with reasons), unreachable ``objects`` and their
+    ``bytes`` on disk, ``seconds`` of computing that the entries stand for, unfinished files in ``drafts``.
 
-    A plan is a picture of one moment. `execute` drops only entries that are still as they were, and finds the objects anew.
+    A plan is a picture of one moment. `execute` drops only entries that are still as they were, and finds the
+    objects anew.
     """
 
     __slots__ = ("bytes", "drafts", "entries", "objects", "seconds")
 
-    def __init__(self, entries: tuple[Eviction, ...], objects: int, size: int, drafts: tuple[str, ...]) -> None:
+    def __init__(
+        self, entries: tuple[Eviction, ...], objects: int, size: int, drafts: tuple[str, ...]
+    ) -> None:
         self.entries = entries
         self.objects = objects
         self.bytes = size
@@ -58,7 +68,9 @@ class GcPlan:
 
 
 class GcResult:
-    """What a collection did: counts of ``entries`` and ``objects`` removed, ``bytes`` freed, ``drafts`` removed."""
+    """What a collection did: counts of ``entries`` and ``objects`` removed, ``bytes`` freed, ``drafts``
+    removed.
+    """
 
     def __init__(self) -> None:
         self.entries = 0
@@ -75,7 +87,7 @@ def plan_gc(store: StoreCore, policy: Policy) -> GcPlan:
         ObjectNotFound, CorruptObject, ObjectUnreadable: an object cannot be read; ``verify --repair`` first.
     """
     store.format.check("gc", store.root)
-    store.writer.flush()
+    store.flush()
     evicted = choose(store, policy)
     dropped = frozenset(item.rowkey for item in evicted)
     marked = mark(store, store.index.scan("refs"), store.index.pins(), dropped)
@@ -87,7 +99,9 @@ def plan_gc(store: StoreCore, policy: Policy) -> GcPlan:
     return GcPlan(evicted, count, size, tuple(_drafts(store)))
 
 
-def execute(store: StoreCore, plan: GcPlan, progress: Callable[[str, int, int], None] | None = None) -> GcResult:
+def execute(
+    store: StoreCore, plan: GcPlan, progress: Callable[[str, int, int], None] | None = None
+) -> GcResult:
     """Carry out a plan; ``progress(stage, done, total)`` is called now and then.
 
     Raises:
@@ -134,7 +148,12 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
     try:
         refs = snapshot.cursor(db=store.index.environment.db["refs"])
         pins = [key for key, _ in snapshot.cursor(db=store.index.environment.db["pins"])]
-        marked = mark(store, iter(refs), pins, progress=None if progress is None else lambda done: progress("mark", done, total))
+        marked = mark(
+            store,
+            iter(refs),
+            pins,
+            progress=None if progress is None else lambda done: progress("mark", done, total),
+        )
         rows_there = [oid for oid, _ in snapshot.cursor(db=store.index.environment.db["objects"])]
     finally:
         snapshot.abort()
@@ -182,7 +201,8 @@ def _remove_draft(path: str) -> bool:
 
 
 def _compact(store: StoreCore, *, dropped: int) -> None:
-    """Fold the segments of dead processes into one, leaving out what no longer counts. Keeps I4: the copy is safe before the originals go.
+    """Fold the segments of dead processes into one, leaving out what no longer counts. Keeps I4: the copy is
+    safe before the originals go.
 
     A tombstone may only be left out when no other segment is left that could hold what it removes.
     """

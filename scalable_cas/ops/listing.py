@@ -1,4 +1,6 @@
-"""What is stored, as rows for people and programs. Values are bytes here: nothing is decoded, nothing changes."""
+"""What is stored, as rows for people and programs. Values are bytes here: nothing is decoded, nothing
+changes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Entry:
-    """One stored call. ``record`` holds everything that was kept of it; ``foreign`` says that it was not made here."""
+    """One stored call. ``record`` holds everything that was kept of it; ``foreign`` says that it was not made
+    here.
+    """
 
     __slots__ = ("foreign", "record")
 
@@ -88,7 +92,8 @@ def entries(store: StoreCore, functions: Iterable[bytes] | None = None) -> Itera
     """
     store.writer.flush()
     for fnid in (b"",) if functions is None else functions:
-        # Two tables with the same keys, read side by side: a look-up for each row would take three times as long.
+        # Two tables with the same keys, read side by side: a look-up for each row would take three times as
+        # long.
         refs = store.index.scan("refs", fnid)
         rowkey, row = next(refs, (b"", b""))
         for key, data in store.index.scan("records", fnid):
@@ -134,7 +139,9 @@ def _age(item: Entry) -> tuple[int, bytes]:
 
 
 def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
-    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes of its file), or ``problem``."""
+    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes of its
+    file), or ``problem``.
+    """
     root = item.record.kind, item.record.oid
     found = [_described(store, *root)]
     if "problem" not in found[0]:

@@ -1,4 +1,6 @@
-"""Mark: which objects the entries and the pins of a store need. An object that cannot be read stops it, because whoever deletes must not guess."""
+"""Mark: which objects the entries and the pins of a store need. An object that cannot be read stops it,
+because whoever deletes must not guess.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ _FLAT = frozenset(rows.CODEC_NUMBERS[name] for name in ("plain", "bytes", "str")
 
 
 def mark(
-    store: StoreCore, refs: Iterable[tuple[bytes, bytes]], pins: Iterable[bytes], dropped: frozenset[bytes] = frozenset(), progress: Callable[[int], None] | None = None
-) -> set[bytes]:  # fmt: skip
-    """Return the names of all objects that are reached from ``refs`` (key and row of each entry) and ``pins``, leaving out the entries in ``dropped``.
+    store: StoreCore,
+    refs: Iterable[tuple[bytes, bytes]],
+    pins: Iterable[bytes],
+    dropped: frozenset[bytes] = frozenset(),
+    progress: Callable[[int], None] | None = None,
+) -> set[bytes]:
+    """Return the names of all objects that are reached from ``refs`` (key and row of each entry) and
+    ``pins``, leaving out the entries in ``dropped``.
 
     Raises:
-        ObjectNotFound, CorruptObject, ObjectUnreadable: an object on the way cannot be read. An entry's own root may be missing: it is a miss already.
+        ObjectNotFound, CorruptObject, ObjectUnreadable: an object on the way cannot be read. An entry's own
+            root may be missing: it is a miss already.
     """
     marked: set[bytes] = set()
     for count, (rowkey, row) in enumerate(refs):
@@ -45,6 +53,9 @@ def mark(
 
 
 def _children(store: StoreCore, rowkey: bytes, row: bytes, oid: bytes) -> tuple[tuple[int, bytes], ...]:
-    if row[rows.FLAGS_AT] & rows.HAS_INLINE and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
+    if (
+        row[rows.FLAGS_AT] & rows.HAS_INLINE
+        and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
+    ):
         return children_of(oid, row[rows.REF_FIXED :])
     return children(store.objects, VALUE, oid)

@@ -1,7 +1,8 @@
 """Which entries a collection drops: policies, and how they work together.
 
-``older_than`` and ``unused_for`` name candidates; ``keep_last`` protects the newest N of each function, and alone makes candidates of all others; ``max_size`` drops more until the rest fits, those first that cost
-the least computing per byte. Pinned entries stay. Entries past their own ``_ttl`` go in any case.
+``older_than`` and ``unused_for`` name candidates; ``keep_last`` protects the newest N of each function, and
+alone makes candidates of all others; ``max_size`` drops more until the rest fits, those first that cost the
+least computing per byte. Pinned entries stay. Entries past their own ``_ttl`` go in any case.
 """
 
 from __future__ import annotations
@@ -18,14 +19,27 @@ if TYPE_CHECKING:
 
 
 class Policy:
-    """What to drop: ages in seconds, ``max_size`` in bytes on disk, ``function`` a full function name that the policy is limited to. None: not asked for."""
+    """What to drop: ages in seconds, ``max_size`` in bytes on disk, ``function`` a full function name that
+    the policy is limited to. None: not asked for.
+    """
 
     __slots__ = ("function", "keep_last", "max_size", "older_than", "unused_for")
 
     def __init__(
-        self, *, older_than: float | None = None, unused_for: float | None = None, max_size: int | None = None, keep_last: int | None = None, function: str | None = None
-    ) -> None:  # fmt: skip
-        for name, value in (("older_than", older_than), ("unused_for", unused_for), ("max_size", max_size), ("keep_last", keep_last)):
+        self,
+        *,
+        older_than: float | None = None,
+        unused_for: float | None = None,
+        max_size: int | None = None,
+        keep_last: int | None = None,
+        function: str | None = None,
+    ) -> None:
+        for name, value in (
+            ("older_than", older_than),
+            ("unused_for", unused_for),
+            ("max_size", max_size),
+            ("keep_last", keep_last),
+        ):
             if value is not None and value < 0:
                 raise ValueError(f"{name} cannot be negative")
         self.older_than = older_than
@@ -36,7 +50,9 @@ class Policy:
 
 
 class Eviction:
-    """One entry to drop: its ``rowkey`` (40 bytes), ``function``, ``reason`` ("expired", "old", "unused", "beyond keep-last", "size"), the ``seconds`` it took, its ``size`` and when it was ``created`` (ns)."""
+    """One entry to drop: its ``rowkey`` (40 bytes), ``function``, ``reason`` ("expired", "old", "unused",
+    "beyond keep-last", "size"), the ``seconds`` it took, its ``size`` and when it was ``created`` (ns).
+    """
 
     __slots__ = ("created", "function", "reason", "rowkey", "seconds", "size")
 
@@ -53,7 +69,11 @@ def choose(store: StoreCore, policy: Policy) -> tuple[Eviction, ...]:
     """The entries that ``policy`` drops now, in key order."""
     now = clock.now_ns()
     pins = store.index.pins()
-    free = [record for record in (unpack(data) for _, data in store.index.scan("records")) if record.rowkey not in pins]
+    free = [
+        record
+        for record in (unpack(data) for _, data in store.index.scan("records"))
+        if record.rowkey not in pins
+    ]
     if policy.function is not None:
         free = [record for record in free if record.function == policy.function]
     kept = _newest(free, policy.keep_last) if policy.keep_last is not None else set()
@@ -73,7 +93,11 @@ def _newest(records: list[Record], count: int) -> set[bytes]:
     functions: dict[bytes, list[Record]] = {}
     for record in records:
         functions.setdefault(record.fnid, []).append(record)
-    return {r.rowkey for group in functions.values() for r in sorted(group, key=lambda r: (-r.created, r.key))[:count]}
+    return {
+        r.rowkey
+        for group in functions.values()
+        for r in sorted(group, key=lambda r: (-r.created, r.key))[:count]
+    }
 
 
 def _reason(store: StoreCore, policy: Policy, record: Record, now: int, kept: set[bytes]) -> str | None:
@@ -83,15 +107,25 @@ def _reason(store: StoreCore, policy: Policy, record: Record, now: int, kept: se
         return None
     if policy.older_than is not None and now - record.created > policy.older_than * 1e9:
         return "old"
-    if policy.unused_for is not None and now - max(record.created, store.index.last_use(record.rowkey)) > policy.unused_for * 1e9:
+    if (
+        policy.unused_for is not None
+        and now - max(record.created, store.index.last_use(record.rowkey)) > policy.unused_for * 1e9
+    ):
         return "unused"
-    if policy.keep_last is not None and policy.older_than is None and policy.unused_for is None and policy.max_size is None:
+    if (
+        policy.keep_last is not None
+        and policy.older_than is None
+        and policy.unused_for is None
+        and policy.max_size is None
+    ):
         return "beyond keep-last"
     return None
 
 
 def _beyond_size(store: StoreCore, budget: int, candidates: list[Record], gone: set[bytes]) -> list[Record]:
-    """The candidates to drop, cheapest to compute per byte first, until what is stored fits ``budget`` bytes. Shared objects count once, and are freed with their last user."""
+    """The candidates to drop, cheapest to compute per byte first, until what is stored fits ``budget`` bytes.
+    Shared objects count once, and are freed with their last user.
+    """
     users: dict[bytes, int] = {}
     objects: dict[bytes, list[bytes]] = {}
     for rowkey, oids in entry_objects(store):

@@ -1,7 +1,7 @@
 """Which function, entry or object a user means by what he typed: endings of names and abbreviations of ids.
 
-A function's name is `module.qualname`; any ending of it on a dot boundary will do as long as it fits one function that
-has entries. Ids are abbreviated to `ids.SHORTEST_PREFIX` hex digits or more, as in git.
+A function's name is `module.qualname`; any ending of it on a dot boundary will do as long as it fits one
+function that has entries. Ids are abbreviated to `ids.SHORTEST_PREFIX` hex digits or more, as in git.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def stored_functions(store: StoreCore) -> dict[bytes, str]:
 
 
 def select_function(store: StoreCore, name: str) -> dict[bytes, str]:
-    """The function that ``name`` means, as function id (8 bytes) to full name; more than one id only if they share it.
+    """The function that ``name`` means, as function id (8 bytes) to full name; more than one id only if they
+    share it.
 
     Raises:
-        NothingFound: no function with entries is called so.
-        AmbiguousName: more than one is.
+        NothingFound: no function with entries is called so. AmbiguousName: more than one is.
     """
     store.writer.flush()
     functions = {
@@ -103,18 +103,37 @@ def select_any(store: StoreCore, prefix: str) -> bytes:
     return (entries or objects)[0]
 
 
+def select_pin(store: StoreCore, prefix: str) -> bytes:
+    """The pinned row key (40 bytes) or object name (32 bytes) that ``prefix`` means, whether or not it is
+    still stored.
+
+    Raises:
+        ValueError: not hex digits, or too few of them. NothingFound: nothing so called is pinned.
+        AmbiguousPrefix: more than one is.
+    """
+    low, high = prefix_bounds(prefix)
+    found = sorted(pin for pin in store.index.pins() if low <= pin[-32:] <= high)
+    if not found:
+        raise NothingFound(f"nothing that is pinned starts with {prefix}; `scalable-cas pin` lists the pins")
+    if len(found) > 1:
+        raise AmbiguousPrefix(prefix, tuple(pin[-32:].hex() for pin in found[:NAMED]))
+    return found[0]
+
+
 def matching_entries(store: StoreCore, prefix: str) -> Iterator[bytes]:
     """Yield the row keys of all entries whose call key starts with ``prefix``.
 
-    Rows are sorted by function first, so this looks once in each function: some microseconds each, where reading all
-    rows would take a second for a few hundred thousand.
+    Rows are sorted by function first, so this looks once in each function: some microseconds each, where
+    reading all rows would take a second for a few hundred thousand.
 
     Raises:
         ValueError: not hex digits, or too few of them.
     """
     low, high = prefix_bounds(prefix)
     store.writer.flush()
-    whole = low[: len(prefix.strip()) // 2]  # an index is searched by whole bytes; an odd digit is compared after
+    whole = low[
+        : len(prefix.strip()) // 2
+    ]  # an index is searched by whole bytes; an odd digit is compared after
     for fnid in sorted(store.index.function_names()):
         for rowkey, _ in store.index.scan("refs", fnid + whole):
             if low <= rowkey[8:] <= high:

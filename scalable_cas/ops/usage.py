@@ -17,7 +17,9 @@ BLOCK = 4096
 
 
 class FunctionUsage:
-    """One function: its ``entries``, ``raw`` bytes of their values as stored content, ``stored`` bytes of files that only it uses, and ``shared`` bytes of files that others use too."""
+    """One function: its ``entries``, ``raw`` bytes of their values as stored content, ``stored`` bytes of
+    files that only it uses, and ``shared`` bytes of files that others use too.
+    """
 
     __slots__ = ("entries", "function", "raw", "shared", "stored")
 
@@ -30,7 +32,9 @@ class FunctionUsage:
 
 
 def entry_objects(store: StoreCore, fnid: bytes = b"") -> Iterator[tuple[bytes, list[bytes]]]:
-    """Yield every entry's row key with the names of its objects, the root first. An object that cannot be read has no children here."""
+    """Yield every entry's row key with the names of its objects, the root first. An object that cannot be
+    read has no children here.
+    """
     for rowkey, row in store.index.scan("refs", fnid):
         if len(row) < rows.REF_FIXED:
             continue
@@ -47,7 +51,7 @@ def entry_objects(store: StoreCore, fnid: bytes = b"") -> Iterator[tuple[bytes, 
 
 def usage(store: StoreCore) -> list[FunctionUsage]:
     """What each function takes, the largest first."""
-    store.writer.flush()
+    store.flush()
     names = store.index.function_names()
     found: dict[bytes, FunctionUsage] = {}
     users: dict[bytes, set[bytes]] = {}
@@ -73,7 +77,7 @@ def usage(store: StoreCore) -> list[FunctionUsage]:
 
 def function_usage(store: StoreCore, fnid: bytes) -> tuple[int, int]:
     """Entries and stored bytes (files' lengths, each file once) of one function."""
-    store.writer.flush()
+    store.flush()
     entries, oids = 0, set()
     for _, names in entry_objects(store, fnid):
         entries += 1

@@ -1,7 +1,10 @@
-"""Verify: re-hash every object, check every entry, and say what is wrong and what that affects. Changes nothing; `repair` acts on the findings.
+"""Verify: re-hash every object, check every entry, and say what is wrong and what that affects. Changes
+nothing; `repair` acts on the findings.
 
-What is checked: each object's header, sizes and digest (``quick``: header and length only); each entry's row (tag, record, object, buffers); that the journal could rebuild each entry.
-What is no fault: files that no row names (a killed writer; gc takes them), and a torn end of a journal segment whose records are all in the index.
+What is checked: each object's header, sizes and digest (``quick``: header and length only); each entry's row
+(tag, record, object, buffers); that the journal could rebuild each entry. What is no fault: files that no row
+names (a killed writer; gc takes them), and a torn end of a journal segment whose records are all in the
+index.
 """
 
 from __future__ import annotations
@@ -10,7 +13,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from scalable_cas import clock
-from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable, ScalableCasError
+from scalable_cas.errors import (
+    CorruptObject,
+    MalformedObject,
+    ObjectNotFound,
+    ObjectUnreadable,
+    ScalableCasError,
+)
 from scalable_cas.format import header, rows
 from scalable_cas.format import record as records
 from scalable_cas.format.kinds import VALUE
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from scalable_cas.format.record import Record
+    from scalable_cas.storage.index import Changes
     from scalable_cas.store.core import StoreCore
 
 #: Affected entries that a finding names; the rest is counted.
@@ -30,7 +40,9 @@ NAMED = 20
 
 
 class Finding:
-    """One thing that is wrong: ``kind`` ("corrupt", "missing", "unreadable", "entry", "journal"), ``subject`` (an id or a path), ``detail``, and ``affects``: "function key" of each entry that needs it."""
+    """One thing that is wrong: ``kind`` ("corrupt", "missing", "unreadable", "entry", "journal"), ``subject``
+    (an id or a path), ``detail``, and ``affects``: "function key" of each entry that needs it.
+    """
 
     __slots__ = ("affects", "detail", "kind", "subject")
 
@@ -45,7 +57,7 @@ class Finding:
 
 
 class Verification:
-    """The outcome: ``findings``, and how much was read: ``objects``, raw ``bytes``, ``entries``, ``seconds``."""
+    """The outcome: ``findings``, and what was read: ``objects``, raw ``bytes``, ``entries``, ``seconds``."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -68,16 +80,21 @@ class _Object:
 
 
 def verify(
-    store: StoreCore, *, quick: bool = False, progress: Callable[[int, int, int], None] | None = None, jobs: int | None = None
-) -> Verification:  # fmt: skip
-    """Check a store. ``progress(objects done, of how many, raw bytes so far)``; ``jobs`` threads, by default one a core.
+    store: StoreCore,
+    *,
+    quick: bool = False,
+    progress: Callable[[int, int, int], None] | None = None,
+    jobs: int | None = None,
+) -> Verification:
+    """Check a store. ``progress(objects done, of how many, raw bytes so far)``; ``jobs`` threads, by default
+    one a core.
 
     Raises:
         StoreVersionError: the store uses a feature that verify must know.
         IndexDamaged: the index cannot be read at all.
     """
     store.format.check("verify", store.root)
-    store.writer.flush()
+    store.flush()
     since = clock.monotonic()
     result = Verification()
     entries = dict(_entries(store, result))
@@ -98,7 +115,12 @@ def verify(
             parents.setdefault(child, []).append(item.oid)
         if progress is not None:
             progress(result.objects, len(names), result.bytes)
-    wanted = users.keys() | parents.keys() | {oid for oid, _ in store.index.scan("objects")} | {pin for pin in store.index.pins() if len(pin) == 32}
+    wanted = (
+        users.keys()
+        | parents.keys()
+        | {oid for oid, _ in store.index.scan("objects")}
+        | {pin for pin in store.index.pins() if len(pin) == 32}
+    )
     for oid in sorted(wanted - present):
         if store.objects.stat(oid) is None:  # stored since the listing otherwise
             faults.append(("missing", oid, "no such object"))
@@ -148,8 +170,13 @@ def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Re
     foreign = store.index.meta("secret") != secret_id(store.secret)
     for rowkey, row in store.index.scan("refs"):
         name = rowkey[8:].hex()
-        if not foreign and (len(row) < rows.REF_FIXED or rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) != row[: rows.TAG_BYTES]):
-            result.findings.append(Finding("entry", name, "its row in the index is damaged; run `scalable-cas reindex`"))
+        if not foreign and (
+            len(row) < rows.REF_FIXED
+            or rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) != row[: rows.TAG_BYTES]
+        ):
+            result.findings.append(
+                Finding("entry", name, "its row in the index is damaged; run `scalable-cas reindex`")
+            )
             continue
         try:
             record = store.index.record(rowkey)
@@ -157,7 +184,9 @@ def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Re
             result.findings.append(Finding("entry", name, f"{error}; run `scalable-cas reindex`"))
             continue
         if record is None or record.rowkey != rowkey or record.oid != rows.REF.unpack_from(row)[11]:
-            result.findings.append(Finding("entry", name, "its row and its record do not agree; run `scalable-cas reindex`"))
+            result.findings.append(
+                Finding("entry", name, "its row and its record do not agree; run `scalable-cas reindex`")
+            )
             continue
         yield rowkey, record
 
@@ -167,7 +196,14 @@ def _check_sizes(entries: dict[bytes, Record], store: StoreCore, result: Verific
     for record in entries.values():
         row = store.index.object_row(record.oid)
         if row is not None and (row.kind, row.size) != (record.kind, record.size):
-            result.findings.append(Finding("entry", record.key.hex(), "its object is of another kind or size than its record says", (_label(record),)))
+            result.findings.append(
+                Finding(
+                    "entry",
+                    record.key.hex(),
+                    "its object is of another kind or size than its record says",
+                    (_label(record),),
+                )
+            )
 
 
 def _check_journal(store: StoreCore, entries: dict[bytes, Record], result: Verification) -> None:
@@ -176,7 +212,11 @@ def _check_journal(store: StoreCore, entries: dict[bytes, Record], result: Verif
         for found in store.journal.read(path):
             if isinstance(found, SegmentFault):
                 if not found.tail:
-                    result.findings.append(Finding("journal", found.path, f"{found.length} bytes at {found.offset}: {found.reason}"))
+                    result.findings.append(
+                        Finding(
+                            "journal", found.path, f"{found.length} bytes at {found.offset}: {found.reason}"
+                        )
+                    )
                 continue
             record = found[0]
             before = latest.get(record.rowkey)
@@ -186,11 +226,21 @@ def _check_journal(store: StoreCore, entries: dict[bytes, Record], result: Verif
         known = latest.get(rowkey)
         if known is None or known.type != records.REF or known.oid != record.oid:
             now = store.index.record(rowkey)
-            if now is not None and now.sequence == record.sequence:  # else it was stored anew or forgotten while we read
-                result.findings.append(Finding("journal", record.key.hex(), "the journal does not know this entry, so reindex would lose it", (_label(record),)))
+            # else it was stored anew or forgotten while we read
+            if now is not None and now.sequence == record.sequence:
+                result.findings.append(
+                    Finding(
+                        "journal",
+                        record.key.hex(),
+                        "the journal does not know this entry, so reindex would lose it",
+                        (_label(record),),
+                    )
+                )
 
 
-def _affected(oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]) -> tuple[str, ...]:
+def _affected(
+    oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]
+) -> tuple[str, ...]:
     found: list[str] = []
     queue, seen = [oid], {oid}
     while queue:
@@ -207,7 +257,8 @@ def _label(record: Record) -> str:
 
 
 def repair(store: StoreCore, verification: Verification) -> list[str]:
-    """Act on findings: set damaged objects aside, put back those whose content is known here, forget entries that nothing can bring back, and write lost journal records anew.
+    """Act on findings: set damaged objects aside, put back those whose content is known here, forget entries
+    that nothing can bring back, and write lost journal records anew.
 
     Returns a line for each thing done. An entry that is forgotten is computed at its next call.
 
@@ -224,11 +275,14 @@ def repair(store: StoreCore, verification: Verification) -> list[str]:
         done.extend(_repair_entry(store, rowkey, row, lost))
     gone = [bytes.fromhex(name) for name in lost if store.objects.stat(bytes.fromhex(name)) is None]
     pins = store.index.pins()
-    for oid in gone:
-        store.index.write(lambda changes, oid=oid: changes.drop_object(oid))
-        if oid in pins:
-            store.index.write(lambda changes, oid=oid: changes.unpin(oid))
-            done.append(f"{oid.hex()}: was pinned and is lost")
+
+    def change(changes: Changes) -> None:
+        for oid in gone:
+            changes.drop_object(oid)
+            changes.unpin(oid)
+
+    store.index.write(change)
+    done.extend(f"{oid.hex()}: was pinned and is lost" for oid in gone if oid in pins)
     done.extend(_repair_journal(store, verification))
     return done
 
@@ -257,7 +311,11 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
 
 def _repair_journal(store: StoreCore, verification: Verification) -> list[str]:
     keys = {finding.subject for finding in verification.findings if finding.kind == "journal"}
-    again = [record for record in (records.unpack(data) for _, data in store.index.scan("records")) if record.key.hex() in keys]
+    again = [
+        record
+        for record in (records.unpack(data) for _, data in store.index.scan("records"))
+        if record.key.hex() in keys
+    ]
     damaged = any(os.sep in key for key in keys)
     if damaged:  # write all entries anew, so that the damaged segments are not needed any more
         again = [records.unpack(data) for _, data in store.index.scan("records")]

@@ -1,12 +1,17 @@
 """One LMDB environment per process and path; with ``rows.py`` and ``index.py`` the only code that knows LMDB.
 
 LMDB's rules and what we do about them:
-- the same files must not be opened twice in a process: `acquire` hands out one shared environment per real path;
-- an environment must not cross a fork: the child closes it (without spare read slots, which would be the parent's) and opens its own at its next use; no write transaction is open at the moment of a fork;
-- a damaged file kills the interpreter or lies: before it is opened its length is compared with its meta pages, and unless it is exactly the file that the last user closed, its whole structure is checked by a
-  reader in pure Python. That check needs the file for itself, so it is made only by a process that finds no other user;
+- the same files must not be opened twice in a process: `acquire` hands out one shared environment per real
+  path;
+- an environment must not cross a fork: the child closes it (without spare read slots, which would be the
+  parent's) and opens its own at its next use; no write transaction is open at the moment of a fork;
+- a damaged file kills the interpreter or lies: before it is opened its length is compared with its meta
+  pages, and unless it is exactly the file that the last user closed, its whole structure is checked by a
+  reader in pure Python. That check needs the file for itself, so it is made only by a process that finds no
+  other user;
 - creation is not atomic when the disk is full: a new environment is made in ``tmp/`` and renamed;
-- its writer lock waits for ever: writers take a lock of our own first, with a time limit (`Environment.writing`).
+- its writer lock waits for ever: writers take a lock of our own first, with a time limit
+  (`Environment.writing`).
 """
 
 from __future__ import annotations
@@ -14,13 +19,12 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from struct import Struct
 
 import lmdb
 
 from scalable_cas import clock
 from scalable_cas.errors import IndexDamaged, StoreBusy, StoreReadOnly
-from scalable_cas.storage import fs
+from scalable_cas.storage import environment_files as files
 from scalable_cas.storage.locks import LockFile
 
 TYPE_CHECKING = False
@@ -28,18 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-DATABASES = ("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust")
-#: Address space, not disk: LMDB's file grows as it fills. Halved until the system grants it (``ulimit -v`` is common under batch schedulers).
-MAP_BYTES = 64 << 30
-SMALLEST_MAP = 64 << 20
-#: One per live read transaction on this machine; the default of 126 ran out with 140 readers. The lock file is sparse.
-MAX_READERS = 4096
-#: A writer that cannot get the lock for this long computes without storing. A group commit takes milliseconds.
+#: A writer that cannot get the lock for this long computes without storing. A group commit takes
+#: milliseconds.
 WRITE_WAIT = 5.0
 
-_META = Struct("<IIQQ")  # magic, version, address, map size; then two tables of 48 bytes, the last page, the transaction
-_META_TAIL = Struct("<QQ")
-_MAGIC = 0xBEEFC0DE
+# magic, version, address, map size; then two tables of 48 bytes, the last page, the transaction
 _USERS, _WRITER = 0, 1  # bytes of the lock file
 
 
@@ -48,7 +45,7 @@ class MapGrown(StoreReadOnly):
 
 
 class Environment:
-    """An open environment: database handles in ``db``, read-only or not, shared by all users in this process."""
+    """An open environment: database handles in ``db``, shared by all users in this process."""
 
     def __init__(self, path: str, *, read_only: bool) -> None:
         self.path = path
@@ -69,21 +66,22 @@ class Environment:
             StoreReadOnly: they cannot be opened for writing.
         """
         if not self.read_only:
-            alone = self.locks.exclusive_within(_USERS, WRITE_WAIT) if self._nobody_waits() else False
+            alone = self._nobody_waits()
             try:
-                self._check(alone)
-                self.env, self.db = _open(self.path, read_only=False)
+                files.check(self.path, alone=alone)
+                self.env, self.db = files.open_files(self.path, read_only=False)
             except BaseException:
                 self.locks.close()
                 raise
             self.locks.try_shared(_USERS)  # also turns our exclusive lock into a shared one
         else:
-            self._check(alone=True)
-            self.env, self.db = _open(self.path, read_only=True)
+            files.check(self.path, alone=True)
+            self.env, self.db = files.open_files(self.path, read_only=True)
         self._inode = os.stat(f"{self.path}/data.mdb").st_ino
 
     def _nobody_waits(self) -> bool:
-        # Others may be in their own check (exclusive, for milliseconds) or be users (shared, for long): only the first is worth waiting for.
+        # Others may be in their own check (exclusive, for milliseconds) or be users (shared, for long): only
+        # the first is worth waiting for.
         if self.locks.try_exclusive(_USERS):
             return True
         deadline = clock.monotonic() + WRITE_WAIT * 12
@@ -93,26 +91,6 @@ class Environment:
             clock.sleep(0.002)
         return False
 
-    def _check(self, alone: bool) -> None:
-        data = f"{self.path}/data.mdb"
-        try:
-            size = os.stat(data).st_size
-            with open(data, "rb", buffering=0) as file:
-                pages = file.read(16 << 10)
-        except OSError as error:
-            raise IndexDamaged(self.path, error.strerror or str(error)) from error
-        if size < _committed_bytes(pages, self.path):
-            raise IndexDamaged(self.path, "its file is cut short")
-        if alone and _stamp(data) != _read(f"{self.path}/stamp"):
-            from lmdb.verify import VerifyError, verify
-
-            try:
-                faults = verify(data)
-            except (VerifyError, OSError, ValueError, IndexError) as error:  # IndexError, ValueError: the reader on wild bytes
-                raise IndexDamaged(self.path, str(error)) from error
-            if faults:
-                raise IndexDamaged(self.path, str(faults[0]) if isinstance(faults, list) else "its structure is broken")
-
     def close(self) -> None:
         """Close the files; the last user on this machine leaves a stamp that says how the file was left."""
         if self.env is not None:
@@ -121,7 +99,7 @@ class Environment:
         if not self.read_only:
             try:
                 if self.locks.try_exclusive(_USERS):
-                    fs.replace(self.path, f"{self.path}/stamp", _stamp(f"{self.path}/data.mdb"), sync=False)
+                    files.leave_stamp(self.path)
             except (StoreReadOnly, OSError):  # no stamp only means a check at the next open
                 pass
             self.locks.close()
@@ -136,7 +114,9 @@ class Environment:
         self._depth = 0
 
     def is_current(self) -> bool:
-        """Whether the file that is open is still the one at ``path`` (a store may be removed or rebuilt under us)."""
+        """Whether the file that is open is still the one at ``path`` (a store may be removed or rebuilt under
+        us).
+        """
         try:
             return os.stat(f"{self.path}/data.mdb").st_ino == self._inode
         except OSError:
@@ -211,7 +191,7 @@ class Environment:
                 self._grow()
                 raise MapGrown(self.path, "its map was full and has been enlarged; try again") from error
             except lmdb.Error as error:
-                raise translated(error, self.path) from error
+                raise files.translated(error, self.path) from error
 
     def _begin_write(self) -> Any:
         try:
@@ -228,97 +208,6 @@ class Environment:
         self.env.set_mapsize(self.env.info()["map_size"] * 2)
 
 
-def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
-    """Our error for one of LMDB's: what the system refused, or what is broken."""
-    text = str(error)
-    if any(word in text for word in ("No space left", "Input/output error", "Read-only file system", "Permission denied", "quota")):
-        return StoreReadOnly(path, text)
-    return IndexDamaged(path, text)
-
-
-def _committed_bytes(pages: bytes, path: str) -> int:
-    """How long the file must be, by the newest readable meta page."""
-    best = (-1, 0)
-    size = 0
-    for start in (0, int.from_bytes(pages[16 + 24 : 16 + 28], "little") or 4096):  # the first table's padding field holds the page size
-        at = start + 16
-        if len(pages) < at + 136:
-            continue
-        magic, version, _, _ = _META.unpack_from(pages, at)
-        if magic != _MAGIC or version & 0xFFFF not in (1, 2, 3):
-            continue
-        size = int.from_bytes(pages[at + 24 : at + 28], "little")
-        last, number = _META_TAIL.unpack_from(pages, at + 24 + 96)
-        best = max(best, (number, last))
-    if best[0] < 0 or not 512 <= size <= 65536:
-        raise IndexDamaged(path, "it has no readable meta page")
-    return (best[1] + 1) * size
-
-
-def _stamp(data: str) -> bytes:
-    seen = os.stat(data)
-    return f"{seen.st_ino} {seen.st_size} {seen.st_mtime_ns}\n".encode()
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(256)
-    except OSError:
-        return b""
-
-
-def _open(path: str, *, read_only: bool, create: bool = False) -> tuple[Any, dict[str, Any]]:
-    size = MAP_BYTES
-    options: dict[str, Any] = {"lib_version": 0} if create else {}  # the 0.9 data format; an existing file tells its own
-    while True:
-        try:
-            env = lmdb.open(
-                path, map_size=size, max_dbs=len(DATABASES) + 8, max_readers=MAX_READERS, max_spare_txns=0, mode=0o600, readonly=read_only,
-                lock=not read_only, readahead=False, create=create, **options,
-            )  # fmt: skip
-            break
-        except (lmdb.MemoryError, MemoryError) as error:
-            size //= 2
-            if size < SMALLEST_MAP:
-                raise StoreReadOnly(path, "there is no address space for its map; raise `ulimit -v`") from error
-        except lmdb.Error as error:
-            if "Cannot allocate memory" in str(error) and size > SMALLEST_MAP:
-                size //= 2
-                continue
-            raise translated(error, path) from error
-    try:
-        handles = {name: env.open_db(name.encode(), create=create) for name in DATABASES}
-        if not read_only:
-            env.reader_check()
-    except lmdb.Error as error:
-        env.close()
-        raise translated(error, path) from error
-    return env, handles
-
-
-def create(path: str, tmp: str, fill: Any) -> None:
-    """Make a new environment at ``path`` unless there is one, whole in one step. ``fill(put)`` writes its first meta rows.
-
-    Raises:
-        StoreReadOnly: it cannot be made.
-    """
-    draft = f"{tmp}/{fs.temporary_name()}"
-    fs.make_folder(draft)
-    try:
-        env, handles = _open(draft, read_only=False, create=True)
-        try:
-            with env.begin(write=True, db=handles["meta"]) as transaction:
-                fill(transaction.put)
-        except lmdb.Error as error:
-            raise translated(error, path) from error
-        finally:
-            env.close()
-        fs.create_folder(path, draft)
-    finally:
-        fs.remove_tree(draft)
-
-
 _open_here: dict[str, Environment] = {}
 _registry = threading.Lock()
 _fork_hook = False
@@ -333,11 +222,14 @@ def acquire(path: str, *, read_only: bool) -> Environment:
     global _fork_hook
     with _registry:
         if not _fork_hook:
-            os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_parent, after_in_child=_after_fork_child)
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_after_fork_parent, after_in_child=_after_fork_child
+            )
             _fork_hook = True
         real = os.path.realpath(path)
         found = _open_here.get(real)
-        if found is not None and not found.is_current():  # removed or made again under us: its users give it back when they notice
+        # removed or made again under us: its users give it back when they notice
+        if found is not None and not found.is_current():
             _open_here.pop(real)
             found = None
         if found is None:
@@ -358,7 +250,7 @@ def release(environment: Environment) -> None:
             environment.close()
 
 
-_held: list[threading.RLock] = []  # type: ignore[valid-type]
+_held: list[threading.RLock] = []
 
 
 def _before_fork() -> None:

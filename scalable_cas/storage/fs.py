@@ -1,8 +1,9 @@
 """Every call that changes the file system, so that crash tests have one place to stand (LMDB does its own).
 
-A new file is published whole or not at all: it is written under a name in ``tmp/`` of the same file system and then linked to its own name, which fails if that name is taken.
-Renaming was rejected for new files: it silently replaces what is there. It is used where replacing is meant. ``O_TMPFILE`` would leave nothing behind after a kill, but it
-cost three times as much here; what a kill leaves in ``tmp/`` is removed by gc.
+A new file is published whole or not at all: it is written under a name in ``tmp/`` of the same file system
+and then linked to its own name, which fails if that name is taken. Renaming was rejected for new files: it
+silently replaces what is there. It is used where replacing is meant. ``O_TMPFILE`` would leave nothing behind
+after a kill, but it cost three times as much here; what a kill leaves in ``tmp/`` is removed by gc.
 
 Foreign errors become ``StoreReadOnly`` here, once.
 """
@@ -20,19 +21,38 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-#: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as OSError.
+#: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as
+#: OSError.
 _UNWRITABLE = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENAMETOOLONG)
-)  # fmt: skip
-_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))  # exFAT, some FUSE and SMB mounts
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EFBIG,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.ESTALE,
+        errno.ENAMETOOLONG,
+    )
+)
+# exFAT, some FUSE and SMB mounts
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-#: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5 to 10 ms per flush).
+#: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5
+#: to 10 ms per flush).
 MANY = 64
 _counter = 0
 
 
 def unwritable(error: OSError, path: str) -> StoreReadOnly:
-    """Our error for a failed change. Anything that is no question of space, rights or health is raised as it is."""
+    """Our error for a failed change. Anything that is no question of space, rights or health is raised as it
+    is.
+    """
     if error.errno not in _UNWRITABLE:
         raise error
     return StoreReadOnly(path, error.strerror or str(error))
@@ -49,7 +69,8 @@ _own_ticks: tuple[int, str] = (0, "")
 
 
 def start_ticks(pid: int) -> str:
-    """When a process started, in clock ticks since boot as the kernel prints it; "0" where that cannot be known.
+    """When a process started, in clock ticks since boot as the kernel prints it; "0" where that cannot be
+    known.
 
     With the process id it names a process for as long as the machine runs; an id alone is used again.
     """
@@ -77,10 +98,13 @@ def write_all(fd: int, parts: Sequence[Buffer]) -> None:
             views[0] = views[0][done:]
 
 
-def write_new(tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = False, mode: int = 0o444) -> os.stat_result | None:
+def write_new(
+    tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = False, mode: int = 0o444
+) -> os.stat_result | None:
     """Publish a new file at ``path``, or return None if there is one already (it is then left alone).
 
-    ``tmp`` is the folder for unfinished files, on the same file system. The folder of ``path`` is made if it is missing. Keeps I1: a name never shows half of its content.
+    ``tmp`` is the folder for unfinished files, on the same file system. The folder of ``path`` is made if it
+    is missing. Keeps I1: a name never shows half of its content.
 
     Raises:
         StoreReadOnly: no space, no permission, a broken disk.
@@ -106,7 +130,8 @@ def write_new(tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = Fals
 def _open_draft(tmp: str, draft: str, mode: int) -> int:
     try:
         return os.open(draft, _OPEN_NEW, mode)
-    except FileNotFoundError:  # somebody removed the store, or its tmp/, under us: that clears it, and is no fault
+    # somebody removed the store, or its tmp/, under us: that clears it, and is no fault
+    except FileNotFoundError:
         os.makedirs(tmp, 0o700, exist_ok=True)
         return os.open(draft, _OPEN_NEW, mode)
 
@@ -166,7 +191,8 @@ def make_folder(path: str) -> None:
 
 
 def create_folder(path: str, draft: str) -> bool:
-    """Give a prepared folder ``draft`` its name; False if ``path`` exists already. One step, so nobody sees a half-made folder.
+    """Give a prepared folder ``draft`` its name; False if ``path`` exists already. One step, so nobody sees a
+    half-made folder.
 
     Raises:
         StoreReadOnly: it cannot be renamed.
@@ -223,7 +249,9 @@ def open_lock(path: str) -> int:
 
 
 def poke(fd: int, offset: int, content: bytes) -> None:
-    """Write a few bytes at a place of an open file. A full disk is ignored: only tables of hints are written so."""
+    """Write a few bytes at a place of an open file. A full disk is ignored: only tables of hints are written
+    so.
+    """
     try:
         os.pwrite(fd, content, offset)
     except OSError as error:
@@ -256,7 +284,8 @@ def remove_folder(path: str) -> bool:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder with all it holds; nothing happens if it is not there. Only derived data is removed so (the index).
+    """Remove a folder with all it holds; nothing happens if it is not there. Only derived data is removed so
+    (the index).
 
     Raises:
         StoreReadOnly: something in it cannot be removed.
@@ -310,7 +339,9 @@ def sync_paths(paths: Sequence[str]) -> None:
 
 
 def leftovers(tmp: str, before: float, *, local: bool) -> list[str]:
-    """The files in ``tmp/`` that are older than ``before`` (seconds since 1970), and, where only this machine writes there (``local``), those whose process is gone."""
+    """The files in ``tmp/`` that are older than ``before`` (seconds since 1970), and, where only this machine
+    writes there (``local``), those whose process is gone.
+    """
     found = []
     for name in _names(tmp):
         pid, _, rest = name.partition(".")

@@ -1,6 +1,8 @@
-"""The ref index: which rows there are and how they are read and written. Derived from files (I4): `ops/reindex.py` rebuilds it.
+"""The ref index: which rows there are and how they are read and written. Derived from files (I4):
+`ops/reindex.py` rebuilds it.
 
-Rows are described in docs/reference/format-v1.md, section 7. Scans read in batches, so that no read transaction is held while a caller works.
+Rows are described in docs/reference/format-v1.md, section 7. Scans read in batches, so that no read
+transaction is held while a caller works.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from scalable_cas.errors import IndexDamaged
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.storage import environment as environments
+from scalable_cas.storage import environment_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ def secret_id(secret: bytes) -> bytes:
     return digest
 
 
-def create(path: str, tmp: str, store_id: bytes, secret: bytes) -> None:
-    """Make an empty index for a store, unless there is one.
+def create(path: str, tmp: str, store_id: bytes, secret: bytes, *, filled: bool) -> None:
+    """Make an empty index for a store, unless there is one. ``filled``: there is nothing to fill it with.
 
     Raises:
         StoreReadOnly: it cannot be made.
@@ -45,8 +48,9 @@ def create(path: str, tmp: str, store_id: bytes, secret: bytes) -> None:
         put(b"schema", _NUMBER.pack(rows.SCHEMA))
         put(b"store", store_id)
         put(b"secret", secret_id(secret))
+        put(b"filled", _NUMBER.pack(filled))
 
-    environments.create(path, tmp, fill)
+    environment_files.create(path, tmp, fill)
 
 
 class Index:
@@ -119,11 +123,16 @@ class Index:
         return {fnid: name.decode("utf-8", "surrogatepass") for fnid, name in self.scan("functions")}
 
     def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield the rows whose keys start with ``prefix``, in key order. Rows that change meanwhile appear in either state."""
+        """Yield the rows whose keys start with ``prefix``, in key order. Rows that change meanwhile appear in
+        either state.
+        """
         start = prefix
         while True:
             batch: list[tuple[bytes, bytes]] = []
-            with self.environment.reading() as transaction, transaction.cursor(db=self.environment.db[database]) as cursor:
+            with (
+                self.environment.reading() as transaction,
+                transaction.cursor(db=self.environment.db[database]) as cursor,
+            ):
                 if start and not cursor.set_range(start):
                     return
                 if not start and not cursor.first():
@@ -146,7 +155,8 @@ class Index:
     # --- writing ---------------------------------------------------------------------------------------
 
     def write(self, change: Callable[[Changes], Any], seconds: float = environments.WRITE_WAIT) -> Any:
-        """Run ``change`` in one transaction, committed and synced when it returns, and hand on what it returns.
+        """Run ``change`` in one transaction, committed and synced when it returns, and hand on what it
+        returns.
 
         It is run again from the start if the map had to grow.
 
@@ -162,9 +172,11 @@ class Index:
         raise IndexDamaged(self.path, "its map is full however often it grows")
 
     def write_and_hold(self, change: Callable[[Changes], Any]) -> Any:
-        """Run ``change`` as `write` does, and return a read transaction that sees exactly its outcome: nobody can write in between.
+        """Run ``change`` as `write` does, and return a read transaction that sees exactly its outcome: nobody
+        can write in between.
 
-        For the collector, which fixes its cutoff and its roots in one step. The caller ends the transaction with ``abort``.
+        For the collector, which fixes its cutoff and its roots in one step. The caller ends the transaction
+        with ``abort``.
 
         Raises:
             StoreBusy, StoreReadOnly, IndexDamaged: as `write`.
@@ -219,12 +231,22 @@ class Changes:
         rowkey = record.rowkey
         self._put(rowkey, ref_row, db=self._db["refs"])
         self._put(rowkey, record.pack(), db=self._db["records"])
-        self._put(record.fnid, record.function.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
+        self._put(
+            record.fnid,
+            record.function.encode("utf-8", "surrogatepass"),
+            db=self._db["functions"],
+            overwrite=False,
+        )
 
     def ref(self, rowkey: bytes) -> bytes | None:
         """The row of a ref, as this transaction sees it."""
         found: bytes | None = self._get(rowkey, db=self._db["refs"])
         return found
+
+    def record(self, rowkey: bytes) -> Record | None:
+        """The record of an entry, as this transaction sees it."""
+        found = self._get(rowkey, db=self._db["records"])
+        return records.unpack(found) if found else None
 
     def replace_ref(self, rowkey: bytes, row: bytes) -> None:
         """Write a ref's row anew; its record stays."""
@@ -266,5 +288,3 @@ class Changes:
         """Empty tables, to fill them anew."""
         for name in databases:
             self._drop(self._db[name], delete=False)
-
-

@@ -1,6 +1,8 @@
-"""The journal: append-only segments, one open segment per process, and the truth from which the index is rebuilt (I4).
+"""The journal: append-only segments, one open segment per process, and the truth from which the index is
+rebuilt (I4).
 
-A segment is locked by its owner for as long as it is open; the lock goes with the process. Compaction (gc) only touches segments that nobody holds.
+A segment is locked by its owner for as long as it is open; the lock goes with the process. Compaction (gc)
+only touches segments that nobody holds.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ ROLL_BYTES = 16 << 20
 
 
 class SegmentFault(ScalableCasError):
-    """Bytes in a segment that are no frame, or a frame that holds no record. ``tail``: the end of the segment, where a kill or a full disk leaves a record that was never acknowledged."""
+    """Bytes in a segment that are no frame, or a frame that holds no record. ``tail``: the end of the
+    segment, where a kill or a full disk leaves a record that was never acknowledged.
+    """
 
     def __init__(self, path: str, offset: int, length: int, reason: str, *, tail: bool = False) -> None:
         super().__init__(f"{path}: {length} bytes at {offset}: {reason}")
@@ -70,7 +74,8 @@ class Journal:
         segment_id = os.urandom(16)
         self._path = f"{self.folder}/{segment_id.hex()}{SEGMENT_SUFFIX}"
         self._fd = fs.append_open(self._path)
-        fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with nobody: it only says "in use" to compaction, which asks for it alone
+        # shared with nobody: it only says "in use" to compaction, which asks for it alone
+        fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         head = frames.pack_segment_head(self._store_id, segment_id, clock.now_ns())
         fs.append(self._fd, self._path, (head,), sync=False)
         self._written = len(head)
@@ -99,8 +104,12 @@ class Journal:
         """Move a damaged segment to quarantine; its records have been written anew."""
         return fs.move(path, f"{root}/{QUARANTINE}/{os.path.basename(path)}")
 
-    def current(self, paths: Sequence[str], lookup: Callable[[bytes], Record | None], *, tombstones: bool) -> list[Record] | None:
-        """The records in ``paths`` that still count: those that the index (``lookup`` by row key) has, and, if asked for, tombstones. None if any of the segments is damaged, or written by somebody else."""
+    def current(
+        self, paths: Sequence[str], lookup: Callable[[bytes], Record | None], *, tombstones: bool
+    ) -> list[Record] | None:
+        """The records in ``paths`` that still count: those that the index (``lookup`` by row key) has, and,
+        if asked for, tombstones. None if any of the segments is damaged, or written by somebody else.
+        """
         kept: dict[bytes, Record] = {}
         for path in paths:
             for found in self.read(path):
@@ -115,14 +124,17 @@ class Journal:
                     wanted = tombstones
                 else:
                     there = lookup(record.rowkey)
-                    wanted = there is not None and there.sequence == record.sequence and there.oid == record.oid
+                    wanted = (
+                        there is not None and there.sequence == record.sequence and there.oid == record.oid
+                    )
                 before = kept.get(record.rowkey)
                 if wanted and (before is None or before.sequence <= record.sequence):
                     kept[record.rowkey] = record
         return sorted(kept.values(), key=lambda record: record.sequence)
 
     def read(self, path: str) -> Iterator[tuple[Record, bool] | SegmentFault]:
-        """Yield (record, whether this user's tag is on it) for every whole frame of a segment, and a `SegmentFault` for everything else.
+        """Yield (record, whether this user's tag is on it) for every whole frame of a segment, and a
+        `SegmentFault` for everything else.
 
         A segment that vanished meanwhile (compaction) yields nothing.
         """
@@ -143,7 +155,9 @@ class Journal:
         for frame in frames.frames(data):
             if isinstance(frame, int):
                 if frame:
-                    yield SegmentFault(path, len(data) - frame, frame, "the end is torn or damaged", tail=True)
+                    yield SegmentFault(
+                        path, len(data) - frame, frame, "the end is torn or damaged", tail=True
+                    )
                 return
             if frame.skipped:
                 yield SegmentFault(path, frame.offset - frame.skipped, frame.skipped, "damaged")

@@ -1,9 +1,13 @@
-"""Locks that the kernel frees when their owner dies: byte ranges of one file, owned by the open file description.
+"""Locks that the kernel frees when their owner dies: byte ranges of one file, owned by the open file
+description.
 
-Lock files named after pids or leases go stale and need a human or a clock. ``flock`` locks a whole file, and classic POSIX locks vanish when any descriptor of the file is closed.
-Open-file-description locks (Linux) have neither fault. Elsewhere classic locks serve: each file is opened once per process here, so their fault does not show.
+Lock files named after pids or leases go stale and need a human or a clock. ``flock`` locks a whole file, and
+classic POSIX locks vanish when any descriptor of the file is closed. Open-file-description locks (Linux) have
+neither fault. Elsewhere classic locks serve: each file is opened once per process here, so their fault does
+not show.
 
-A child must not keep the parent's description: it would hold the parent's locks after the parent died. `LockFile.after_fork` closes it.
+A child must not keep the parent's description: it would hold the parent's locks after the parent died.
+`LockFile.after_fork` closes it.
 """
 
 from __future__ import annotations
@@ -44,7 +48,11 @@ class LockFile:
             if _OFD_SETLK is not None:
                 fcntl.fcntl(self.fd, _OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
             else:
-                modes = {fcntl.F_WRLCK: fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.F_RDLCK: fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.F_UNLCK: fcntl.LOCK_UN}
+                modes = {
+                    fcntl.F_WRLCK: fcntl.LOCK_EX | fcntl.LOCK_NB,
+                    fcntl.F_RDLCK: fcntl.LOCK_SH | fcntl.LOCK_NB,
+                    fcntl.F_UNLCK: fcntl.LOCK_UN,
+                }
                 fcntl.lockf(self.fd, modes[kind], length, start)
         except OSError as error:
             if error.errno in _HELD:
@@ -53,7 +61,9 @@ class LockFile:
         return True
 
     def try_exclusive(self, start: int, length: int = 1) -> bool:
-        """Take a range for this process alone; False if another one has any of it. Replaces a shared lock of ours."""
+        """Take a range for this process alone; False if another one has any of it. Replaces a shared lock of
+        ours.
+        """
         return self._set(fcntl.F_WRLCK, start, length)
 
     def try_shared(self, start: int, length: int = 1) -> bool:
@@ -68,7 +78,8 @@ class LockFile:
     def exclusive_within(self, start: int, seconds: float) -> bool:
         """Take a range for this process alone, trying for ``seconds``; False if it could not be had.
 
-        Polling, with pauses from 0.2 to 10 ms: the blocking call cannot be given a time limit without a signal.
+        Polling, with pauses from 0.2 to 10 ms: the blocking call cannot be given a time limit without a
+        signal.
         """
         deadline = clock.monotonic() + seconds
         pause = 0.0002

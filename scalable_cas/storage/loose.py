@@ -1,6 +1,7 @@
 """Loose objects: one immutable file per object under ``objects/ab/cdef…``. Keeps I1 and I5.
 
-A read checks the header, the sizes and the digest before a byte of content is handed out. A write never replaces a whole object; it replaces a damaged one, which is moved to ``quarantine/`` first.
+A read checks the header, the sizes and the digest before a byte of content is handed out. A write never
+replaces a whole object; it replaces a damaged one, which is moved to ``quarantine/`` first.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
     Content = bytes | bytearray | memoryview
 
-#: When an object is stored again, the copy that is there is checked in full up to this size, above it by its header and length only: re-reading
-#: 64 KiB costs 20 µs, about as much as writing the file; re-reading 1 GB would cost a second.
+#: When an object is stored again, the copy that is there is checked in full up to this size, above it by its
+#: header and length only: re-reading 64 KiB costs 20 µs, about as much as writing the file; re-reading 1 GB
+#: would cost a second.
 CHECK_BYTES = 64 << 10
 
 
 class Placed:
-    """Where an object was put: the file's inode and change stamp (mtime, ns), stored size in bytes, coding, and whether it is ``new``."""
+    """Where an object was put: the file's inode and change stamp (mtime, ns), stored size in bytes, coding,
+    and whether it is ``new``.
+    """
 
     __slots__ = ("changed", "coding", "inode", "new", "stored")
 
@@ -52,7 +56,8 @@ class LooseObjects:
         return f"{self.folder}/{object_path(oid)}"
 
     def put(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
-        """Store ``content`` under its name ``oid``; a whole copy that is there already is kept, a damaged one replaced.
+        """Store ``content`` under its name ``oid``; a whole copy that is there already is kept, a damaged one
+        replaced.
 
         Raises:
             StoreReadOnly: it cannot be written.
@@ -60,7 +65,8 @@ class LooseObjects:
         head, payload = encoded.encode(kind, oid, content)
         path = self.path(oid)
         parts = (head.pack(), payload)
-        for _ in range(3):  # the second time after a damaged copy was moved away, the third after losing a race for that
+        # the second time after a damaged copy was moved away, the third after losing a race for that
+        for _ in range(3):
             seen = fs.write_new(self._tmp, path, parts, sync=sync)
             if seen is not None:
                 return Placed(seen, head.coding, new=True)
@@ -80,9 +86,17 @@ class LooseObjects:
             seen = os.fstat(fd)
             data = os.read(fd, encoded.HEADER_BYTES + (CHECK_BYTES if size <= CHECK_BYTES else 0))
             found = encoded.unpack(data)
-            if found.oid != oid or found.kind != kind or found.raw_size != size or seen.st_size != encoded.HEADER_BYTES + found.stored_size:
+            if (
+                found.oid != oid
+                or found.kind != kind
+                or found.raw_size != size
+                or seen.st_size != encoded.HEADER_BYTES + found.stored_size
+            ):
                 return None
-            if size <= CHECK_BYTES and object_id(kind, encoded.decode(found, data[encoded.HEADER_BYTES :])) != oid:
+            if (
+                size <= CHECK_BYTES
+                and object_id(kind, encoded.decode(found, data[encoded.HEADER_BYTES :])) != oid
+            ):
                 return None
         except (OSError, MalformedObject):
             return None
@@ -90,7 +104,9 @@ class LooseObjects:
             os.close(fd)
         return Placed(seen, found.coding, new=False)
 
-    def get(self, oid: bytes, *, threads: int = 1, largest: int | None = None) -> tuple[Header, bytes | memoryview]:
+    def get(
+        self, oid: bytes, *, threads: int = 1, largest: int | None = None
+    ) -> tuple[Header, bytes | memoryview]:
         """Return the header and the content of an object, digest checked.
 
         ``largest`` bounds the content's size in bytes before anything is decompressed.
@@ -165,7 +181,9 @@ class LooseObjects:
             return None
 
     def names(self, first: bytes = b"\0" * 32, last: bytes = b"\xff" * 32) -> Iterator[bytes]:
-        """Yield the names of all files in ``objects/`` that are names of objects, in order, from ``first`` to ``last``, both included."""
+        """Yield the names of all files in ``objects/`` that are names of objects, in order, from ``first`` to
+        ``last``, both included.
+        """
         low, high = first.hex(), last.hex()
         for folder in sorted(_listing(self.folder)):
             if len(folder) != 2 or not low[:2] <= folder <= high[:2]:
@@ -191,7 +209,9 @@ class LooseObjects:
                     yield f"{path}/{name}"
 
     def delete(self, oid: bytes) -> bool:
-        """Remove an object; False if it was not there. Only gc may call it, under the rules of docs/explanation/gc.md."""
+        """Remove an object; False if it was not there. Only gc may call it, under the rules of
+        docs/explanation/gc.md.
+        """
         return fs.remove(self.path(oid))
 
     def quarantine(self, oid: bytes) -> bool:

@@ -1,6 +1,8 @@
-"""Is a folder on a network file system? LMDB must not be there: two nodes that share it lose acknowledged writes in silence.
+"""Is a folder on a network file system? LMDB must not be there: two nodes that share it lose acknowledged
+writes in silence.
 
-``/proc/self/mountinfo`` is read instead of calling ``statfs`` through ctypes, whose structure differs between platforms.
+``/proc/self/mountinfo`` is read instead of calling ``statfs`` through ctypes, whose structure differs between
+platforms.
 """
 
 from __future__ import annotations
@@ -8,12 +10,33 @@ from __future__ import annotations
 import os
 
 REMOTE_TYPES = frozenset(
-    ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "cifs", "smb3", "smbfs", "afs", "9p", "pvfs2", "orangefs", "wekafs", "panfs", "ocfs2", "gfs2", "virtiofs")
-)  # fmt: skip
+    (
+        "nfs",
+        "nfs4",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "ceph",
+        "glusterfs",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "9p",
+        "pvfs2",
+        "orangefs",
+        "wekafs",
+        "panfs",
+        "ocfs2",
+        "gfs2",
+        "virtiofs",
+    )
+)
 
 
 def network_type(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | None:
-    """The type of the network file system that holds ``path``, or None if it is local (or cannot be told, as outside Linux).
+    """The type of the network file system that holds ``path``, or None if it is local (or cannot be told, as
+    outside Linux).
 
     FUSE mounts count as networks, except those known to be local.
     """

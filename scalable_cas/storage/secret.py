@@ -1,7 +1,8 @@
 """The user's local key: 32 random bytes, outside every store, made at first use.
 
-It tags the rows of the index and the frames of the journal, so that a flipped bit, another user, or a store folder that came out of an archive is noticed before a value is decoded.
-A key beside the data would protect nothing: whoever hands over a folder would hand over its key.
+It tags the rows of the index and the frames of the journal, so that a flipped bit, another user, or a store
+folder that came out of an archive is noticed before a value is decoded. A key beside the data would protect
+nothing: whoever hands over a folder would hand over its key.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ KEY_BYTES = 32
 
 
 def user_secret(folder: str, fallback: str) -> bytes:
-    """Return the key in ``folder``/local.key, making it if there is none; in ``fallback`` where ``folder`` cannot be written (a container without a home).
+    """Return the key in ``folder``/local.key, making it if there is none; in ``fallback`` where ``folder``
+    cannot be written (a container without a home).
 
     Raises:
         StoreReadOnly: neither place can hold it, or it belongs to somebody else.

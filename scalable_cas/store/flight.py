@@ -1,10 +1,15 @@
-"""Single flight: of several calls of one key, in threads, tasks and processes on one machine, one runs the function.
+"""Single flight: of several calls of one key, in threads, tasks and processes on one machine, one runs the
+function.
 
-The owner of a key holds a byte-range lock that the kernel frees when its process dies, so a kill leaves nothing to clean up. Inside a process a dictionary does the same for threads and tasks
-(a process never conflicts with its own lock). Those who wait poll the index, because that is where the result appears; a lock that can be had without a result means that the owner died or failed.
+The owner of a key holds a byte-range lock that the kernel frees when its process dies, so a kill leaves
+nothing to clean up. Inside a process a dictionary does the same for threads and tasks (a process never
+conflicts with its own lock). Those who wait poll the index, because that is where the result appears; a lock
+that can be had without a result means that the owner died or failed.
 
-The wait is bounded. An owner that is alive may rightly take hours, so the bound grows with what is known of the function; an owner that is *stopped* (debugger, frozen job) is not waited for: its process id stands in a
-small table at the start of the lock file, and ``/proc`` tells. Computing twice is always safe, so every doubt ends in computing.
+The wait is bounded. An owner that is alive may rightly take hours, so the bound grows with what is known of
+the function; an owner that is *stopped* (debugger, frozen job) is not waited for: its process id stands in a
+small table at the start of the lock file, and ``/proc`` tells. Computing twice is always safe, so every doubt
+ends in computing.
 """
 
 from __future__ import annotations
@@ -19,16 +24,20 @@ from scalable_cas.storage import fs
 from scalable_cas.storage.locks import LockFile
 
 _PID = Struct("<I")
-_SLOTS = 4096  # of four bytes: one page table of owners' ids; two keys in one slot only cost a wrong guess about "stopped"
+# of four bytes: one page table of owners' ids; two keys in one slot only cost a wrong guess about "stopped"
+_SLOTS = 4096
 _FIRST_LOCK = 1 << 20  # locks lie beyond the table
-#: Waiting starts at half a millisecond and grows to 20 ms: a poll costs some µs, a result is seen at most 20 ms late.
+#: Waiting starts at half a millisecond and grows to 20 ms: a poll costs some µs, a result is seen at most 20
+#: ms late.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 _STOPPED_AFTER = 2.0  # seconds of waiting after which we look whether the owner is stopped
 _SHORTEST_BOUND, _LONGEST_BOUND, _UNKNOWN_BOUND = 60.0, 24 * 3600.0, 3600.0
 
 
 def wait_bound(known_seconds: float | None) -> float:
-    """How long to wait for a living owner: three times the function's longest known run, between a minute and a day; an hour if nothing is known."""
+    """How long to wait for a living owner: three times the function's longest known run, between a minute and
+    a day; an hour if nothing is known.
+    """
     if known_seconds is None:
         return _UNKNOWN_BOUND
     return min(max(3 * known_seconds, _SHORTEST_BOUND), _LONGEST_BOUND)
@@ -53,7 +62,8 @@ class Flights:
             if self._locks.try_exclusive(start):
                 fs.poke(self._locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
                 return True
-        except StoreReadOnly:  # no lock file, so no single flight across processes; within this one it still works
+        # no lock file, so no single flight across processes; within this one it still works
+        except StoreReadOnly:
             return True
         self._owners.pop(rowkey, None)
         return False
@@ -97,7 +107,9 @@ def _place(rowkey: bytes) -> int:
 
 
 class Waiting:
-    """The pauses of one waiter: ``pause()`` says how long to sleep next, or None once it should compute by itself."""
+    """The pauses of one waiter: ``pause()`` says how long to sleep next, or None once it should compute by
+    itself.
+    """
 
     __slots__ = ("_bound", "_checked", "_flights", "_pause", "_rowkey", "_since")
 

@@ -1,4 +1,5 @@
-"""What is worth writing down but never worth a commit of its own: counters, times of use, and files that were seen to have moved.
+"""What is worth writing down but never worth a commit of its own: counters, times of use, and files that were
+seen to have moved.
 
 Written with the next group commit, or at exit. Losing them to a kill costs a statistic.
 """
@@ -12,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scalable_cas.storage.index import Changes
 
-#: Rows kept in memory at most; a loop over more distinct entries than this drops the oldest knowledge of use, not a value.
+#: Rows kept in memory at most; a loop over more distinct entries than this drops the oldest knowledge of use,
+#: not a value.
 MOST = 200_000
 
 
@@ -22,7 +24,8 @@ class Notes:
     def __init__(self, *, telemetry: bool) -> None:
         self.telemetry = Telemetry(enabled=telemetry)
         self.touched: set[bytes] = set()  # row keys of entries that were hit
-        self.rows: dict[bytes, tuple[bytes, bytes]] = {}  # row key -> (row that was read, row that should be there)
+        # row key -> (row that was read, row that should be there)
+        self.rows: dict[bytes, tuple[bytes, bytes]] = {}
 
     def pending(self) -> bool:
         """Whether there is something to write."""

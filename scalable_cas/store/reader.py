@@ -1,8 +1,12 @@
-"""The read side: from a row of the index to a value. `make_reader` is the hot path; the rest is what it falls back to. Keeps I5.
+"""The read side: from a row of the index to a value. `make_reader` is the hot path; the rest is what it falls
+back to. Keeps I5.
 
-What a hit checks, always: the row's tag (a keyed digest over the key, the object's name and the copy of a small value), and for content that is read from files its digest. Small values are decoded from their copy in the row, so their file is not read; but it is
-looked at (inode, size, time of change) so that a missing or altered file is a miss that heals, as for any other object. A look costs a system call, so in a tight loop not every hit pays for one:
-a budget of looks is refilled as time passes. The tag is checked on every hit, budget or not.
+What a hit checks, always: the row's tag (a keyed digest over the key, the object's name and the copy of a
+small value), and for content that is read from files its digest. Small values are decoded from their copy in
+the row, so their file is not read; but it is looked at (inode, size, time of change) so that a missing or
+altered file is a miss that heals, as for any other object. A look costs a system call, so in a tight loop not
+every hit pays for one: a budget of looks is refilled as time passes. The tag is checked on every hit, budget
+or not.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ class Miss:
 
 MISS = Miss()
 
-#: Looks at files that may be made at once, and how many come back per second: a look costs 1.5 to 4 µs, so a loop of nothing but hits spends at most 4 % on them.
+#: Looks at files that may be made at once, and how many come back per second: a look costs 1.5 to 4 µs, so a
+#: loop of nothing but hits spends at most 4 % on them.
 LOOKS = 1000
 LOOKS_PER_SECOND = 10_000
 
@@ -49,8 +54,9 @@ LOOKS_PER_SECOND = 10_000
 def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any]:
     """Return ``read(rowkey, counters, newest_allowed_age) -> value or MISS`` for an open store.
 
-    A closure over locals: attribute look-ups alone would cost a fifth of a hit. ``counters`` gets the hit counted; a miss is counted by whoever runs the function.
-    The age limit is in nanoseconds, None for no limit.
+    A closure over locals: attribute look-ups alone would cost a fifth of a hit. ``counters`` gets the hit
+    counted; a miss is counted by whoever runs the function. The age limit is in nanoseconds, None for no
+    limit.
     """
     environment = store.index.environment
     begin, database = environment.env.begin, environment.db["refs"]
@@ -113,6 +119,9 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
 
 def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int | None) -> Any:
     """A value that this process stored and that is not in the files yet."""
+    if not store.is_alive():
+        store.reopen()
+        return MISS
     item = store.writer.visible.get(rowkey)
     if item is None:  # written just now
         return MISS if store.index.ref(rowkey) is None else store.read(rowkey, counters, limit)
@@ -127,7 +136,9 @@ def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
     contents = {oid: content for _, oid, content in item.objects}
-    return _decode(item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True)
+    return _decode(
+        item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
+    )
 
 
 def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) -> Any:
@@ -142,7 +153,9 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
         if codec is None:
             return MISS
         content = _root_content(store, rowkey, row)
-        result = _decode(codec, kind, content, lambda ref: _buffer(store, ref), trusted=not flags & rows.FOREIGN)
+        result = _decode(
+            codec, kind, content, lambda ref: _buffer(store, ref), trusted=not flags & rows.FOREIGN
+        )
     except CorruptObject as error:
         store.trouble(error)
         store.discard_damaged(bytes.fromhex(error.oid))
@@ -182,15 +195,26 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     if head.kind != kind or head.raw_size != size:
         raise CorruptObject(oid.hex(), "it is of another kind or size than its entry says")
     if flags & rows.HAS_INLINE:
-        # The file is whole but is not the one we knew (a restored backup, a copied store): remember it, so that the next hit is quick again.
+        # The file is whole but is not the one we knew (a restored backup, a copied store): remember it, so
+        # that the next hit is quick again.
         codec = next((name for name, known in rows.CODEC_NUMBERS.items() if known == row[rows.CODEC_AT]), "")
         store.notes.rows[rowkey] = (
             row,
             rows.pack_ref(
-                rowkey, store.secret, flags=flags, codec=codec, kind=kind, created=created, seconds=seconds, size=size,
-                inode=seen.st_ino, changed=seen.st_mtime_ns, oid=oid, inline=bytes(content),
+                rowkey,
+                store.secret,
+                flags=flags,
+                codec=codec,
+                kind=kind,
+                created=created,
+                seconds=seconds,
+                size=size,
+                inode=seen.st_ino,
+                changed=seen.st_mtime_ns,
+                oid=oid,
+                inline=bytes(content),
             ),
-        )  # fmt: skip
+        )
     return content
 
 
@@ -201,7 +225,9 @@ def _buffer(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
     return content
 
 
-def _decode(codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool) -> Any:
+def _decode(
+    codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool
+) -> Any:
     if kind == BLOB:
         return codecs.decode(codec, b"", (content,), trusted=trusted)
     if kind != VALUE:

@@ -1,7 +1,10 @@
-"""Rebuild the index from the journal and the objects (I4). A routine operation: it is what happens when ``index/`` is deleted, damaged, or made by another version.
+"""Rebuild the index from the journal and the objects (I4). A routine operation: it is what happens when
+``index/`` is deleted, damaged, or made by another version.
 
-The journal is the truth: for each key the record with the highest sequence number stands, a tombstone removes. A record whose root object is missing is left out (I2) and counted.
-Records that do not carry this user's tag come from elsewhere (an unpacked archive, another user): they are kept, marked foreign, and decoded without running code.
+The journal is the truth: for each key the record with the highest sequence number stands, a tombstone
+removes. A record whose root object is missing is left out (I2) and counted. Records that do not carry this
+user's tag come from elsewhere (an unpacked archive, another user): they are kept, marked foreign, and decoded
+without running code.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ if TYPE_CHECKING:
     from scalable_cas.storage.journal import Journal
     from scalable_cas.storage.loose import LooseObjects
 
-_BATCH = 2000  # rows per write transaction
+_BATCH = 2000  # rows per write transaction: some ms, which is how long a neighbour may have to wait
 
 
 class Rebuilt:
-    """What a rebuild found: counts of ``entries``, ``objects``, entries whose object is ``missing``, ``foreign`` entries, and the journal's ``faults``."""
+    """What a rebuild found: counts of ``entries``, ``objects``, entries whose object is ``missing``,
+    ``foreign`` entries, and the journal's ``faults``.
+    """
 
     def __init__(self) -> None:
         self.entries = 0
@@ -37,36 +42,142 @@ class Rebuilt:
         self.faults: list[SegmentFault] = []
 
 
-def fill_index(index: Index, journal: Journal, objects: LooseObjects, *, adopt: bool = False, progress: Callable[[int], None] | None = None) -> Rebuilt:
-    """Empty the index and fill it from files. ``adopt`` takes foreign records over as the user's own; ``progress`` is told the number of rows written.
+def fill_index(
+    index: Index,
+    journal: Journal,
+    objects: LooseObjects,
+    *,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Rebuilt:
+    """Empty the index and fill it from files. ``adopt`` takes foreign records over as the user's own;
+    ``progress`` is told the number of rows written.
 
-    Pins, times of use and counters are kept.
+    Others may go on storing meanwhile: what they publish after the journal was read is added at the end, and
+    a row that is there already is newer than the journal and stays. Pins, times of use and counters are kept.
 
     Raises:
-        StoreReadOnly, StoreBusy: the index cannot be written.
+        StoreReadOnly, StoreBusy: the index cannot be written. It is then known to be unfinished, and the next
+            process to open it begins again.
     """
     result = Rebuilt()
+    filling = _Filling(index, objects, result, adopt=adopt, progress=progress)
     latest, highest = _replay(journal, result)
-    index.write(lambda changes: changes.clear("refs", "records", "objects", "functions"))
-    names: list[bytes] = []
-    for oid in objects.names():
-        names.append(oid)
-        if len(names) == _BATCH:
-            index.write(lambda changes: _put_objects(changes, objects, names, result))
-            names = []
-            if progress is not None:
-                progress(result.objects)
-    index.write(lambda changes: _put_objects(changes, objects, names, result))
-    alive = [item for item in latest.values() if item[0].type == records.REF]
-    for at in range(0, len(alive), _BATCH):
-        index.write(lambda changes, at=at: _put_entries(changes, objects, alive[at : at + _BATCH], index.secret, adopt, result))
-        if progress is not None:
-            progress(result.objects + result.entries)
-    if adopt:  # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
+    index.write(filling.empty)
+    filling.put_objects()
+    filling.put_entries(latest)
+    if index.number("sequence") > highest:
+        later, highest = _replay(journal, Rebuilt())
+        filling.put_entries(
+            {
+                key: found
+                for key, found in later.items()
+                if key not in latest or found[0].sequence > latest[key][0].sequence
+            }
+        )
+    # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
+    if adopt:
         foreign = [record for record, own in latest.values() if not own]
-        index.write(lambda changes: journal.append(foreign, sync=True) if foreign else None)
-    index.write(lambda changes: changes.set_number("sequence", max(highest, changes.number("sequence"))))
+        with index.environment.locked():
+            if foreign:
+                journal.append(foreign, sync=True)
+    index.write(lambda changes: filling.finish(changes, highest))
     return result
+
+
+class _Filling:
+    """One run of `fill_index`."""
+
+    def __init__(
+        self,
+        index: Index,
+        objects: LooseObjects,
+        result: Rebuilt,
+        *,
+        adopt: bool,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._index = index
+        self._objects = objects
+        self._result = result
+        self._adopt = adopt
+        self._progress = progress
+
+    def empty(self, changes: Changes) -> None:
+        """Empty the tables that are filled here, and say that they are not complete."""
+        changes.set_number("filled", 0)
+        changes.clear("refs", "records", "objects", "functions")
+
+    def finish(self, changes: Changes, highest: int) -> None:
+        """Go on counting where the journal stopped, and say that all is there."""
+        changes.set_number("sequence", max(highest, changes.number("sequence")))
+        changes.set_number("filled", 1)
+
+    def put_objects(self) -> None:
+        """A row for each object file whose header can be read; `verify` names the others."""
+        names: list[bytes] = []
+        for oid in self._objects.names():
+            names.append(oid)
+            if len(names) == _BATCH:
+                self._put_objects(names)
+                names = []
+        self._put_objects(names)
+
+    def _put_objects(self, names: list[bytes]) -> None:
+        def change(changes: Changes) -> None:
+            for oid in names:
+                try:
+                    head = self._objects.head(oid)
+                except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+                    continue
+                if changes.object_row(oid) is None:  # else a neighbour has named it since: with a newer epoch
+                    row = rows.pack_object(
+                        rows.LOOSE, head.kind, head.coding, head.raw_size, HEADER_BYTES + head.stored_size, 0
+                    )
+                    changes.put_object(oid, row)
+                self._result.objects += 1
+
+        self._index.write(change)
+        self._tell()
+
+    def put_entries(self, latest: dict[bytes, tuple[Record, bool]]) -> None:
+        """The rows of each entry whose root object is there; what was forgotten goes."""
+        found = list(latest.values())
+        for at in range(0, len(found), _BATCH):
+            batch = found[at : at + _BATCH]
+            self._index.write(lambda changes, batch=batch: self._put_entries(changes, batch))  # type: ignore[misc]
+            self._tell()
+
+    def _put_entries(self, changes: Changes, batch: list[tuple[Record, bool]]) -> None:
+        for record, own in batch:
+            if record.type == records.TOMBSTONE:
+                there = changes.record(record.rowkey)
+                if there is not None and there.sequence < record.sequence:
+                    changes.drop_entry(record.rowkey)
+            elif changes.ref(record.rowkey) is None:
+                self._put_entry(changes, record, foreign=not (own or self._adopt))
+
+    def _put_entry(self, changes: Changes, record: Record, *, foreign: bool) -> None:
+        seen = self._objects.stat(record.oid)
+        if seen is None:
+            self._result.missing += 1
+            return
+        content: bytes | memoryview = bytes(rows.INLINE_BYTES + 1)  # too long to be copied into the row
+        if record.size <= rows.INLINE_BYTES:
+            try:
+                content = self._objects.get(record.oid, largest=rows.INLINE_BYTES)[1]
+            except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+                pass  # the row is written without a copy; the first read of it finds the damage
+        self._result.foreign += foreign
+        place = Placed(seen, 0, new=False)
+        changes.put_entry(
+            record, ref_row(self._index.secret, record, place, content, rows.FOREIGN if foreign else 0)
+        )
+        self._result.entries += 1
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._result.objects + self._result.entries)
 
 
 def _replay(journal: Journal, result: Rebuilt) -> tuple[dict[bytes, tuple[Record, bool]], int]:
@@ -83,33 +194,3 @@ def _replay(journal: Journal, result: Rebuilt) -> tuple[dict[bytes, tuple[Record
             if before is None or (record.sequence, record.created) >= (before[0].sequence, before[0].created):
                 latest[record.rowkey] = (record, own)
     return latest, highest
-
-
-def _put_objects(changes: Changes, objects: LooseObjects, names: list[bytes], result: Rebuilt) -> None:
-    for oid in names:
-        try:
-            head = objects.head(oid)
-        except (ObjectNotFound, CorruptObject, ObjectUnreadable):  # verify names it
-            continue
-        changes.put_object(oid, rows.pack_object(rows.LOOSE, head.kind, head.coding, head.raw_size, HEADER_BYTES + head.stored_size, 0))
-        result.objects += 1
-
-
-def _put_entries(changes: Changes, objects: LooseObjects, batch: list[tuple[Record, bool]], secret: bytes, adopt: bool, result: Rebuilt) -> None:
-    for record, own in batch:
-        seen = objects.stat(record.oid)
-        if changes.ref(record.rowkey) is not None:  # stored by a neighbour since the tables were emptied: newer than the journal we read
-            continue
-        if seen is None:
-            result.missing += 1
-            continue
-        content: bytes | memoryview = bytes(rows.INLINE_BYTES + 1)  # too long to be copied into the row
-        if record.size <= rows.INLINE_BYTES:
-            try:
-                head, content = objects.get(record.oid, largest=rows.INLINE_BYTES)
-            except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-                content = bytes(rows.INLINE_BYTES + 1)
-        flags = 0 if own or adopt else rows.FOREIGN
-        result.foreign += bool(flags)
-        changes.put_entry(record, ref_row(secret, record, Placed(seen, 0, new=False), content, flags))
-        result.entries += 1

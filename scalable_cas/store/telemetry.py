@@ -1,7 +1,9 @@
 """Hits, misses and seconds saved, counted in memory and written with the next group commit or at exit.
 
-A *run* is one process that used the cache with the worker processes that it started. Workers of ``multiprocessing`` (Pool, ProcessPoolExecutor, Dask) count into the run of the process that started them,
-whether or not that one ever made a cached call itself: the run is named by the process at the root, which a worker knows as its parent.
+A *run* is one process that used the cache with the worker processes that it started. Workers of
+``multiprocessing`` (Pool, ProcessPoolExecutor, Dask) count into the run of the process that started them,
+whether or not that one ever made a cached call itself: the run is named by the process at the root, which a
+worker knows as its parent.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Rows kept one by one; older runs are added up into one row, so that the table stays small in a job that runs every minute.
+#: Rows kept one by one; older runs are added up into one row, so that the table stays small in a job that
+#: runs every minute.
 RUNS_KEPT = 1000
 
 
 class Counters:
-    """What one function did in this process: ``hits``, ``misses``, ``saved`` (seconds), ``spent`` (seconds in the function)."""
+    """What one function did in this process: ``hits``, ``misses``, ``saved`` (seconds), ``spent`` (seconds in
+    the function).
+    """
 
     __slots__ = ("hits", "misses", "saved", "spent")
 
@@ -59,7 +64,9 @@ class Telemetry:
         self._written = self._total()
         functions = {}
         for name, wrappers in list(self.functions.items()):
-            sums = [sum(getattr(c, field) for c in wrappers) for field in ("hits", "misses", "saved", "spent")]
+            sums = [
+                sum(getattr(c, field) for c in wrappers) for field in ("hits", "misses", "saved", "spent")
+            ]
             if sums[0] or sums[1]:
                 functions[name] = sums
         return self._key, {"started": self._started, "ended": clock.now_ns(), "functions": functions}

@@ -1,10 +1,14 @@
 """Group commit: results are encoded on the caller's path and written off it.
 
-The problem: publishing one result costs a file, two log writes and two flushes, a hundred times what a small function takes. The naive way, a background thread that is woken for each result, fights the caller for the
-interpreter and loses: a loop that never pauses can starve it for seconds, while results pile up unwritten. What we do: a result is queued and visible to this process at once; an idle writer thread
-takes it straight away, at most one commit every 50 ms; and a caller that finds the queue long or old writes the batch itself, which bounds both the delay and the memory.
+The problem: publishing one result costs a file, two log writes and two flushes, a hundred times what a small
+function takes. The naive way, a background thread that is woken for each result, fights the caller for the
+interpreter and loses: a loop that never pauses can starve it for seconds, while results pile up unwritten.
+What we do: a result that comes after a pause is written by its caller before the call returns. In a burst,
+results are queued, and visible to this process at once; the caller that finds the queue long or 50 ms old
+writes all of it, which bounds both the delay and the memory; and a thread writes what the last caller left.
 
-Write order of a batch (I2): objects, then under the write lock the re-check that none was collected meanwhile, the journal, the rows. A batch that fails is dropped as a whole: nothing it held is in the index.
+Write order of a batch (I2): objects, then under the write lock the re-check that none was collected
+meanwhile, the journal, the rows. A batch that fails is dropped as a whole: nothing it held is in the index.
 """
 
 from __future__ import annotations
@@ -18,13 +22,12 @@ from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from scalable_cas.format.record import Record
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
 
-INTERVAL = 0.05  # seconds between commits of the writer thread: half of what the contract promises a result may wait
+INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 LONGEST_QUEUE = 256  # entries; commits of 100 reach 21,500 entries a second, commits of one 1,200
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
@@ -32,7 +35,9 @@ Object = tuple[int, bytes, "bytes | bytearray | memoryview"]  # kind, name, cont
 
 
 class Pending:
-    """A result that is visible here and not yet written. ``objects`` in write order, children first; the last one is the root."""
+    """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
+    one is the root.
+    """
 
     __slots__ = ("bytes", "objects", "record", "since")
 
@@ -51,6 +56,8 @@ class Writer:
         self.visible: dict[bytes, Pending] = {}
         self._queue: list[Pending] = []
         self._bytes = 0
+        self._committed = -INTERVAL  # when the last commit ended; monotonic seconds
+        self._mutex = threading.Lock()  # for the queue; held for nanoseconds
         self._commit_lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -58,25 +65,31 @@ class Writer:
         self._closing = False
 
     def add(self, item: Pending, *, now: bool) -> None:
-        """Queue a result; with ``now`` it is in the files when this returns. Never raises for a store that cannot be written: see `StoreCore.trouble`."""
-        self.visible[item.record.rowkey] = item
-        queue = self._queue
-        queue.append(item)
-        self._bytes += item.bytes
-        if now or len(queue) >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - queue[0].since > INTERVAL:
+        """Queue a result; with ``now`` it is in the files when this returns. Never raises for a store that
+        cannot be written: see `StoreCore.trouble`.
+        """
+        with self._mutex:
+            self.visible[item.record.rowkey] = item
+            self._queue.append(item)
+            self._bytes += item.bytes
+            length, oldest = len(self._queue), self._queue[0].since
+        burst = item.since - self._committed < INTERVAL
+        full = length >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - oldest > INTERVAL
+        if now or full or not burst:
             self.flush()
-        elif len(queue) == 1:
+        elif length == 1:
             if self._thread is None:
                 self._start()
             self._wake.set()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="scalable-cas-writer", daemon=True)
+        thread = threading.Thread(target=self._run, name="scalable-cas-writer", daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError:  # the interpreter is shutting down, or no thread is to be had: callers write by themselves
-            self._thread = None
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down, or no thread is to be had: callers write
             self.flush()
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -84,16 +97,18 @@ class Writer:
             self._wake.clear()
             if self._closing:
                 return
-            self.flush()
             clock.sleep(INTERVAL)
+            self.flush()
 
     def flush(self, *, notes: bool = False) -> None:
-        """Write everything that is queued, and with ``notes`` also counters and times of use when nothing is queued.
+        """Write everything that is queued, and with ``notes`` also counters and times of use when nothing is
+        queued.
 
         A failure is reported once, through `StoreCore.trouble`, and the results stay uncached.
         """
         with self._commit_lock:
-            batch, self._queue, self._bytes = self._queue, [], 0
+            with self._mutex:
+                batch, self._queue, self._bytes = self._queue, [], 0
             if not batch and not (notes and self._store.notes.pending()):
                 return
             try:
@@ -101,16 +116,31 @@ class Writer:
             except (ScalableCasError, OSError) as error:
                 self._store.trouble(error)
             finally:
-                for item in batch:
-                    rowkey = item.record.rowkey
-                    if self.visible.get(rowkey) is item:
-                        del self.visible[rowkey]
-                    self._store.flights.leave(rowkey)
+                self._committed = clock.monotonic()
+                self._let_go(batch)
+
+    def _let_go(self, batch: list[Pending]) -> None:
+        for item in batch:
+            rowkey = item.record.rowkey
+            with self._mutex:
+                if self.visible.get(rowkey) is item:
+                    del self.visible[rowkey]
+            self._store.flights.leave(rowkey)
+
+    def abandon(self) -> None:
+        """Forget what is queued and stop the thread: the store was removed, which clears it."""
+        with self._mutex:
+            batch, self._queue, self._bytes = self._queue, [], 0
+        self._let_go(batch)
+        self._closing = True
+        self._wake.set()
 
     def _commit(self, batch: list[Pending]) -> None:
         store = self._store
         if store.read_only:
             raise StoreReadOnly(store.root, "it is read-only")
+        if not store.is_alive():
+            return  # the folder was removed while these were queued, which clears them too
         strict = store.strict
         epoch = store.index.number("epoch")
         placed = [self._put(item, sync=strict) for item in batch]
@@ -118,12 +148,14 @@ class Writer:
         def change(changes: Changes) -> None:
             nonlocal placed
             current = changes.number("epoch")
-            if current != epoch:  # a collector was at work since the objects were put: put again what it may have taken
+            # a collector was at work since the objects were put: put again what it may have taken
+            if current != epoch:
                 placed = [self._put(item, sync=strict) for item in batch]
             publish(store, changes, batch, placed, current)
 
         store.index.write(change)
-        if not strict and len(self._unsynced) <= fs.MANY:  # beyond, the whole file system is synced and the names do not matter
+        # beyond, the whole file system is synced and the names do not matter
+        if not strict and len(self._unsynced) <= fs.MANY:
             self._unsynced.extend(store.objects.path(oid) for item in batch for _, oid, _ in item.objects)
 
     def _put(self, item: Pending, *, sync: bool) -> list[Placed]:
@@ -148,14 +180,18 @@ class Writer:
         self._wake.set()
 
 
-def publish(store: StoreCore, changes: Changes, batch: list[Pending], placed: list[list[Placed]], epoch: int) -> None:
+def publish(
+    store: StoreCore, changes: Changes, batch: list[Pending], placed: list[list[Placed]], epoch: int
+) -> None:
     """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
     sequence = changes.next_number("sequence") if batch else 0
     for item, places in zip(batch, placed, strict=True):
         record = item.record
         record.sequence = sequence
         for (kind, oid, content), place in zip(item.objects, places, strict=True):
-            changes.put_object(oid, rows.pack_object(rows.LOOSE, kind, place.coding, len(content), place.stored, epoch))
+            changes.put_object(
+                oid, rows.pack_object(rows.LOOSE, kind, place.coding, len(content), place.stored, epoch)
+            )
         root = item.objects[-1][2]
         changes.put_entry(record, ref_row(store.secret, record, places[-1], root))
     if batch:
@@ -163,11 +199,21 @@ def publish(store: StoreCore, changes: Changes, batch: list[Pending], placed: li
     store.notes.write(changes)
 
 
-def ref_row(secret: bytes, record: Record, place: Placed, content: bytes | bytearray | memoryview, flags: int = 0) -> bytes:
+def ref_row(
+    secret: bytes, record: Record, place: Placed, content: bytes | bytearray | memoryview, flags: int = 0
+) -> bytes:
     """The index row of an entry whose root object is at ``place``; small content is copied into it."""
     return rows.pack_ref(
-        record.rowkey, secret, flags=flags, codec=record.codec, kind=record.kind, created=record.created, seconds=record.seconds, size=record.size,
-        inode=place.inode, changed=place.changed, oid=record.oid, inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
-    )  # fmt: skip
-
-
+        record.rowkey,
+        secret,
+        flags=flags,
+        codec=record.codec,
+        kind=record.kind,
+        created=record.created,
+        seconds=record.seconds,
+        size=record.size,
+        inode=place.inode,
+        changed=place.changed,
+        oid=record.oid,
+        inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
+    )

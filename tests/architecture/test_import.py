@@ -10,12 +10,35 @@ import pytest
 
 from .source import PACKAGE
 
-# The contract's list, and what costs most of the rest (in a fresh process: asyncio 30 ms, cloudpickle 15, zstandard 9,
-# inspect 6, dataclasses 7, each of the others 1 to 5). Not here: datetime, which msgpack imports.
+# The contract's list, and what costs most of the rest (in a fresh process: asyncio 30 ms, cloudpickle 15,
+# zstandard 9, inspect 6, dataclasses 7, each of the others 1 to 5). Not here: datetime, which msgpack
+# imports.
 CONTRACT = ("boto3", "numpy", "pandas", "pyarrow", "click", "yaml", "dask", "cryptography")
 HEAVY = (
-    *("zstandard", "cloudpickle", "pickle", "inspect", "dataclasses", "asyncio", "typing", "re", "json", "logging"),
-    *("pathlib", "decimal", "fractions", "uuid", "enum", "ast", "tempfile", "concurrent", "multiprocessing", "tabulate"),
+    *(
+        "zstandard",
+        "cloudpickle",
+        "pickle",
+        "inspect",
+        "dataclasses",
+        "asyncio",
+        "typing",
+        "re",
+        "json",
+        "logging",
+    ),
+    *(
+        "pathlib",
+        "decimal",
+        "fractions",
+        "uuid",
+        "enum",
+        "ast",
+        "tempfile",
+        "concurrent",
+        "multiprocessing",
+        "tabulate",
+    ),
     *("importlib.metadata", "subprocess", "socket", "ssl", "email", "urllib", "shutil", "random"),
 )
 
@@ -36,17 +59,19 @@ WAYS = {
 }
 
 
-def loaded_by(code: str, cwd) -> set[str]:
-    """The modules that `code` loads in a fresh interpreter, which has not even run `site` (a .pth file may
+def loaded_by(code: str, folder) -> set[str]:
+    """The modules that a script loads in a fresh interpreter that has not even run `site` (a .pth file may
     import).
     """
-    script = (
+    script = folder.with_suffix(
+        ".py"
+    )  # beside the working directory; a function of `-c` is known by its code
+    script.write_text(
         f"import sys; sys.path[:] = {[str(PACKAGE.parent), *sys.path]!r}; before = set(sys.modules)\n{code}\n"
-        "loaded = set(sys.modules) - before; import json; print(json.dumps(sorted(loaded)))"
+        "loaded = set(sys.modules) - before; import json; print(json.dumps(sorted(loaded)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", script], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-S", str(script)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -17,7 +18,7 @@ from uuid import UUID
 class Colour(Enum):
     RED = 1
     GREEN = "green"
-    ALSO_RED = 1
+    ALSO_RED = 1  # noqa: PIE796  # an alias is what is tested
 
 
 class Level(IntEnum):
@@ -120,7 +121,7 @@ class Plain:
         self.value = value
 
 
-def same(left: Any, right: Any) -> bool:  # noqa: C901, PLR0911, PLR0912  # one branch a family of types
+def same(left: Any, right: Any) -> bool:
     """Whether two values cannot be told apart: types, order, signs of zero, bits of a NaN, folds, limits."""
     if type(left) is not type(right):
         return False
@@ -159,6 +160,8 @@ def same(left: Any, right: Any) -> bool:  # noqa: C901, PLR0911, PLR0912  # one 
         return left.as_tuple() == right.as_tuple()
     if isinstance(left, UUID):
         return left == right and left.is_safe is right.is_safe
+    if isinstance(left, array):
+        return (left.typecode, left.tobytes()) == (right.typecode, right.tobytes())
     if isinstance(left, SimpleNamespace):
         return same(vars(left), vars(right))
     if isinstance(left, slice):

@@ -1,10 +1,7 @@
-"""Damaged and invented bytes: an error of ours or a plain value, nothing else, and no great amount of memory."""
+"""Damaged and invented bytes: an error of ours or a plain value, nothing else, and little memory."""
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 import tracemalloc
 
 import msgpack
@@ -190,8 +187,8 @@ def test_declared_sizes_take_no_memory():
         tracemalloc.stop()
 
 
-def test_nested_declared_sizes_take_no_memory():
-    """Each level may declare as many items as there are bytes: 500 levels over 1 MB would be 4 GB of pointers."""
+def test_nested_declared_sizes_take_no_memory(run):
+    """Each level may declare as many items as there are bytes: 500 levels over 1 MB are 4 GB of pointers."""
     program = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, ({1 << 30}, {1 << 30}))
@@ -205,12 +202,12 @@ for trusted in (True, False):
         print("malformed")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = run("-c", program)
     assert done.stdout.split()[:2] == ["malformed", "malformed"], done.stderr
     assert int(done.stdout.split()[2]) < 300 * 1024  # KiB
 
 
-def test_deep_values_need_little_stack():
+def test_deep_values_need_little_stack(run):
     """A thread with a small stack decodes the deepest value that can be stored."""
     program = """
 import threading
@@ -226,13 +223,10 @@ thread.start()
 thread.join()
 print(done[0] == value)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = run("-c", program)
     assert done.stdout == "True\n", done.stderr
 
 
 def test_unknown_codec():
     with pytest.raises(UnknownCodec):
         decode("nobody", b"", [], trusted=True)
-    assert resource.getrlimit(
-        resource.RLIMIT_AS
-    )  # unchanged here: the limits above are in processes of their own

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import os
-import subprocess
 import sys
 import zoneinfo
+from dataclasses import dataclass
 
 import msgpack
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import given
 from scalable_cas.codecs import decode, encode, plain, tags
 from scalable_cas.errors import MalformedObject, UntrustedEntry
 from tests.codecs import samples
-from tests.codecs.samples import Access, Child, Colour, Frozen, Point, Run, Slotted, Thing, same
+from tests.codecs.samples import Access, Child, Colour, Frozen, Point, Run, Thing, same
 from tests.codecs.strategies import values
 
 
@@ -62,7 +62,7 @@ def test_a_module_is_not_imported(tmp_path, monkeypatch):
     assert plain.unpack(head).value == 1
 
 
-def test_nothing_is_imported_at_all():
+def test_nothing_is_imported_at_all(run):
     """In a fresh process only modules of the standard library's plain types appear."""
     program = f"""
 import sys
@@ -72,16 +72,15 @@ plain.decode(head, (), trusted=False)
 before = set(sys.modules)
 for module in ("antigravity", "this", "xml.dom", "os.path", ""):
     name = module.encode()
-    head = b"\\xc1\\x93\\xc7\\x00\\x32\\x94\\xc7\\x00\\x31\\x00" + bytes([0xa0 + len(name)]) + name + b"\\xa1E\\xa1A"
+    start = b"\\xc1\\x93\\xc7\\x00\\x32\\x94\\xc7\\x00\\x31\\x00"
+    head = start + bytes([0xa0 + len(name)]) + name + b"\\xa1E\\xa1A"
     try:
         plain.decode(head, (), trusted=False)
     except Exception as error:
         print(type(error).__name__)
 print(sorted(set(sys.modules) - before))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=os.getcwd()
-    )
+    done = run("-c", program)
     *errors, new = done.stdout.split("\n")[:-1]
     assert set(errors) <= {"UntrustedEntry", "MalformedObject"}
     assert len(errors) == 5
@@ -123,53 +122,50 @@ class Trap:
         raise AssertionError("code of a class ran")
 
 
-def trapped(names):
-    return {name: Trap.spring for name in names}
+@dataclass(init=False, repr=False, eq=False)
+class Trapped:
+    """Notices when anything that it defines is run."""
 
+    a: int
+    b: int
 
-TRAPS = (
-    *(
-        "__init__",
-        "__post_init__",
-        "__setattr__",
-        "__getattribute__",
-        "__iter__",
-        "__len__",
-        "__index__",
-        "__bool__",
-    ),
-    *(
-        "__hash__",
-        "__eq__",
-        "__ne__",
-        "__lt__",
-        "__gt__",
-        "__le__",
-        "__ge__",
-        "__repr__",
-        "__str__",
-        "__call__",
-    ),
-    *(
-        "__instancecheck__",
-        "__getitem__",
-        "__contains__",
-        "__int__",
-        "__float__",
-        "__buffer__",
-        "__del_later__",
-    ),
-)
+    locals().update(
+        dict.fromkeys(
+            (
+                *(
+                    "__init__",
+                    "__post_init__",
+                    "__setattr__",
+                    "__getattribute__",
+                    "__iter__",
+                    "__len__",
+                    "__index__",
+                ),
+                *(
+                    "__hash__",
+                    "__eq__",
+                    "__ne__",
+                    "__lt__",
+                    "__gt__",
+                    "__le__",
+                    "__ge__",
+                    "__repr__",
+                    "__str__",
+                ),
+                *("__call__", "__getitem__", "__contains__", "__int__", "__float__", "__bytes__", "__bool__"),
+                *("__buffer__", "__format__", "__delattr__", "keys", "items", "utcoffset", "__sizeof__"),
+            ),
+            Trap.spring,
+        )
+    )
+    __class__ = property(Trap.spring)
 
 
 @pytest.fixture
-def trap(monkeypatch):
-    """A frozen dataclass, found by name in a loaded module, that notices when anything of it is run."""
+def trap():
+    """What describes an instance of `Trapped`."""
     Trap.sprung = False
-    for name in TRAPS:
-        monkeypatch.setattr(Slotted, name, Trap.spring, raising=False)
-    monkeypatch.setattr(Slotted, "__class__", property(Trap.spring), raising=False)
-    return [mark(tags.INSTANCE), described(2, "tests.codecs.samples", "Slotted", ["a", "b"]), 1, 2]
+    return [mark(tags.INSTANCE), described(2, __name__, "Trapped", ["a", "b"]), 1, 2]
 
 
 def again(first):
@@ -187,7 +183,7 @@ def test_no_code_of_a_class_runs_wherever_its_instance_stands(trap):
         "frozen member": [mark(tags.FROZENSET), trap, other],
         "inside a key": [mark(tags.MAP), [mark(tags.TUPLE), [mark(tags.TUPLE), trap]], 1],
         "slice key": [mark(tags.MAP), [mark(tags.SLICE), trap, None, None], 1],
-        "native key": {"a": 1, "b": trap},
+        "native value": {"a": 1, "b": trap},
         "range": [mark(tags.RANGE), trap, other, other],
         "slice": [mark(tags.SLICE), trap, other, other],
         "fraction": [mark(tags.FRACTION), trap, other],
@@ -211,16 +207,13 @@ def test_no_code_of_a_class_runs_wherever_its_instance_stands(trap):
         "flag value": [mark(tags.INSTANCE), described(0, "tests.codecs.samples", "Access"), None, trap],
         "number of a class": [mark(tags.INSTANCE), trap, 1],
     }
-    read_whole = {"value", "item", "native key", "slice", "counter"}
+    read_whole = set()
     for name, tree in places.items():
-        head = bytes([tags.TAGGED]) + msgpack.packb(tree)
-        try:
-            read(head)
-        except (MalformedObject, UntrustedEntry) as error:
-            assert name not in read_whole, error
-        else:
-            assert name in read_whole, name
+        with contextlib.suppress(MalformedObject, UntrustedEntry):
+            read(bytes([tags.TAGGED]) + msgpack.packb(tree))
+            read_whole.add(name)
         assert not Trap.sprung, name
+    assert read_whole == {"value", "item", "native value", "slice", "counter"}
 
 
 def test_a_native_map_has_simple_keys_only():

@@ -55,7 +55,7 @@ def run_console(block: Block, page: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=120,
     )
     parts = re.split(f"{MARK}(\\d+){MARK}", shell.stdout)
     printed, codes = parts[0:-1:2], parts[1::2]

@@ -29,7 +29,7 @@ def session(page, folder):
     }
     command = [sys.executable, str(SESSION), str(page)]
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False
     )
 
 

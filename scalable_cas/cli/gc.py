@@ -1,0 +1,140 @@
+"""`gc`: free space."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+
+from scalable_cas.cli.context import DURATION, SIZE, Session, json_option, pass_session
+from scalable_cas.cli.output import count, document, lines, progress, row, seconds, size, table
+from scalable_cas.ops.gc import GcPlan, GcResult, Policy, execute, plan_gc
+from scalable_cas.ops.selection import select_function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scalable_cas.api import Store
+
+
+@click.command("gc")
+@click.option(
+    "--older-than",
+    type=DURATION,
+    metavar="AGE",
+    help="Drop entries stored longer ago: 30s, 15m, 12h, 30d, 2w.",
+)
+@click.option(
+    "--unused-for", type=DURATION, metavar="AGE", help="Drop entries that were not used for so long."
+)
+@click.option(
+    "--max-size",
+    type=SIZE,
+    metavar="SIZE",
+    help="Drop what is cheapest to compute until the rest fits: 10GB, 500MiB.",
+)
+@click.option(
+    "--keep-last", type=click.IntRange(min=0), metavar="N", help="Keep the newest N entries of each function."
+)
+@click.option("--function", metavar="NAME", help="Apply all of this to one function only.")
+@click.option("--dry-run", is_flag=True, help="Print what would be dropped, and change nothing.")
+@json_option
+@pass_session
+def command(session: Session, /, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Free space: drop entries by age, use or size.
+
+    Objects that nothing needs any more go with them. Programs may run meanwhile. Without a policy only
+    expired entries and objects that no entry names are dropped. Pinned entries and objects stay. MB and GB
+    are powers of 1000, MiB and GiB of 1024.
+    """
+    store = session.store()
+    if options["function"] is not None:
+        (options["function"],) = set(select_function(store, options["function"]).values())
+    if options["max_size"] is not None:
+        options["max_size"] = int(options["max_size"])
+    plan = plan_gc(store, Policy(**options))
+    done = None if dry_run else _execute(session, store, plan)
+    if as_json:
+        document(_as_dict(plan, done))
+        return
+    if done is None or session.verbose:
+        _print(plan, details=session.verbose)
+    if done is None:
+        session.say(f"would free about {size(plan.bytes)}; nothing was changed")
+    else:
+        dropped = f"{count(done.entries, 'entry', 'entries')} and {count(done.objects, 'object')}"
+        session.say(f"dropped {dropped}, freed {size(done.bytes)}")
+
+
+def _execute(session: Session, store: Store, plan: GcPlan) -> GcResult:
+    with progress(session, "gc") as bar:
+        return execute(store, plan, _told(bar))
+
+
+def _told(bar: Callable[[int, int], None] | None) -> Callable[[str, int, int], None] | None:
+    if bar is None:
+        return None
+    return lambda _stage, done, total: bar(done, total)
+
+
+def _groups(plan: GcPlan) -> list[tuple[str, str, int, float]]:
+    """Function, reason, number of entries, seconds of computing."""
+    entries: Counter[tuple[str, str]] = Counter()
+    took: Counter[tuple[str, str]] = Counter()
+    for item in plan.entries:
+        entries[item.function, item.reason] += 1
+        took[item.function, item.reason] += item.seconds  # type: ignore[assignment]  # typeshed knows counts only
+    return [(*group, number, took[group]) for group, number in sorted(entries.items())]
+
+
+def _print(plan: GcPlan, *, details: bool) -> None:
+    groups = _groups(plan)
+    if groups:
+        table(
+            ("FUNCTION", "REASON", "ENTRIES", "TOOK"),
+            [row(function, reason, number, seconds(took)) for function, reason, number, took in groups],
+            right=("ENTRIES", "TOOK"),
+        )
+        lines([""])
+    if details and plan.entries:
+        table(
+            ("KEY", "FUNCTION", "REASON"),
+            [row(e.rowkey[8:].hex(), e.function, e.reason) for e in plan.entries],
+        )
+        lines([""])
+    lines(
+        [
+            f"entries to drop: {len(plan.entries)}, which took {seconds(plan.seconds)} to compute",
+            f"objects to drop: {plan.objects}, which take {plan.bytes} bytes ({size(plan.bytes)})",
+            f"unfinished files to drop: {len(plan.drafts)}",
+        ]
+    )
+
+
+def _as_dict(plan: GcPlan, done: GcResult | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "dry_run": done is None,
+        "plan": {
+            "entries": [
+                {
+                    "key": e.rowkey[8:].hex(),
+                    "function": e.function,
+                    "reason": e.reason,
+                    "seconds": e.seconds,
+                    "size": e.size,
+                }
+                for e in plan.entries
+            ],
+            "objects": plan.objects,
+            "bytes": plan.bytes,
+            "seconds": plan.seconds,
+            "unfinished_files": len(plan.drafts),
+        },
+    }
+    if done is not None:
+        found["done"] = {
+            "entries": done.entries, "objects": done.objects, "bytes": done.bytes, "unfinished_files": done.drafts
+        }  # fmt: skip
+    return found

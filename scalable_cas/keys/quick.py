@@ -1,0 +1,143 @@
+"""The quick way to a call's key: for plain functions whose arguments need no conversion.
+
+Each call of such a function has the same entries in the same order. So everything of the pre-image but the
+values is made beforehand, once per seed, and a call is: pick the values, encode them, join, hash. At any
+doubt the careful way (call.py) is asked instead; tests/keys/test_call.py compares the two.
+"""
+
+from __future__ import annotations
+
+from blake3 import blake3
+
+from .encode import encode, encode_quickly
+from .nodes import GiveUp, Refused
+from .tags import I_TAG, encode_str, pack_int
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .call import Bind, Call, Encoded
+    from .declared import Declared
+    from .files import Token
+    from .signature import Plain
+
+# What is left to the careful way. RuntimeError: a dict that another thread changes, and RecursionError.
+_DOUBTS = (GiveUp, Refused, RuntimeError)
+_MOST_SEEDS = 100
+
+
+class Quick:
+    """What the quick way knows about a function beforehand.
+
+    ``kept``: places of the parameters that are not ignored, in the order of their encoded names. ``exact``:
+    place -> the type that a value must have to need no conversion. ``captured``: gives the entries of
+    captured variables; None if there are none.
+    """
+
+    def __init__(
+        self,
+        parameters: Plain,
+        ignore: frozenset[str],
+        declared: dict[str, Declared],
+        header: Callable[[str | None], bytes],
+        captured: Callable[[list[Token]], list[Encoded]] | None,
+    ) -> None:
+        names = parameters.names
+        self.parameters = parameters
+        self.kept = sorted(
+            (i for i, name in enumerate(names) if name not in ignore), key=lambda i: encode_str(names[i])
+        )
+        self.exact = {i: declared[names[i]].exact for i in self.kept if names[i] in declared}
+        self.labels = [b"a" + encode_str(names[i]) for i in self.kept]
+        self.header = header
+        self.captured = captured
+        self.templates: dict[str | None, list[bytes]] = {}
+
+    def possible(self) -> bool:
+        """Whether a call can ever be quick. With ``*args`` or a declared file there is always more to do."""
+        open_ended = self.parameters.rest is not None or self.parameters.keywords is not None
+        return not open_ended and None not in self.exact.values()
+
+    def template(self, seed: str | None) -> list[bytes]:
+        """The pre-image with gaps for the values: header and first name, gap, second name, gap, …, end."""
+        pieces = [b""] * (2 * len(self.labels) + 1)
+        pieces[0 : 2 * len(self.labels) : 2] = self.labels
+        pieces[0] = self.header(seed) + pieces[0]
+        if len(self.templates) >= _MOST_SEEDS:
+            self.templates.clear()
+        self.templates[seed] = pieces
+        return pieces
+
+    def binder(self, careful: Bind, constant: bytes) -> Bind:
+        """The ``bind`` of a function; ``careful`` is its other way, ``constant`` the key of the keyed hash."""
+        if len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
+            return self._one(careful, constant)
+        return self._many(careful, constant)
+
+    def _one(self, careful: Bind, constant: bytes) -> Bind:
+        """Of one parameter: no gaps to fill, and an int is written without any loop."""
+        templates, template, exact = self.templates, self.template, self.exact.get(0)
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            if kwargs or len(args) != 1:
+                return careful(args, kwargs, seed)
+            (value,) = args
+            kind = type(value)
+            if exact is not None and kind is not exact and value is not None:
+                return careful(args, kwargs, seed)
+            start = (templates.get(seed) or template(seed))[0]
+            if kind is int and -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+                data = start + pack_int(I_TAG, value)
+            else:
+                try:
+                    (encoded,) = encode_quickly(args)
+                except _DOUBTS:
+                    return careful(args, kwargs, seed)
+                data = start + encoded
+            return blake3(data, key=constant).digest(), args, kwargs, ()
+
+        return bind
+
+    def _many(self, careful: Bind, constant: bytes) -> Bind:
+        templates, template, captured = self.templates, self.template, self.captured
+        count = len(self.parameters.names)
+        positional = (
+            count if self.parameters.positional == count else -1
+        )  # -1: no number of args fits by itself
+        arrange, checks, pick = self.parameters.arrange, [*self.exact.items()], _picker(self.kept, count)
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            values: Any = args
+            if kwargs or len(args) != positional:
+                values = arrange(args, kwargs)
+                if values is None:
+                    return careful(args, kwargs, seed)
+            for place, wanted in checks:
+                if type(values[place]) is not wanted and values[place] is not None:
+                    return careful(args, kwargs, seed)
+            pieces = (templates.get(seed) or template(seed))[:]
+            try:
+                pieces[1::2] = encode_quickly(values if pick is None else pick(values))
+            except _DOUBTS:
+                return careful(args, kwargs, seed)
+            if captured is not None:
+                inputs: list[Token] = []
+                pieces += sorted(b"c" + encode(name) + data for _, name, data in captured(inputs))
+                if inputs:
+                    return careful(args, kwargs, seed)
+            return blake3(b"".join(pieces), key=constant).digest(), args, kwargs, ()
+
+        return bind
+
+
+def _picker(kept: list[int], count: int) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
+    """What puts values into the order of their names; None if they are in order and all are wanted."""
+    if kept == [*range(count)]:
+        return None
+    if len(kept) < 2:  # itemgetter of one gives the item itself
+        return lambda values: [values[i] for i in kept]
+    from operator import itemgetter
+
+    return itemgetter(*kept)

@@ -1,0 +1,194 @@
+"""The files of an LMDB environment: checked before they are opened, opened, created. See `environment.py` for
+the rules.
+
+A damaged file kills the interpreter or lies (half of all single flipped bits gave a wrong value, most
+truncations a SIGBUS). So its length is compared with its meta pages, and unless it is exactly the file that
+its last user closed (``stamp``), its whole structure is checked by a reader in pure Python.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from struct import Struct
+
+import lmdb
+
+from scalable_cas.errors import IndexDamaged, StoreReadOnly
+from scalable_cas.storage import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DATABASES = ("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust")
+#: Address space, not disk: LMDB's file grows as it fills. Halved until the system grants it (``ulimit -v`` is
+#: common under batch schedulers).
+MAP_BYTES = 64 << 30
+SMALLEST_MAP = 64 << 20
+#: One per live read transaction on this machine; the default of 126 ran out with 140 readers. The lock file
+#: is sparse.
+MAX_READERS = 4096
+_META = Struct("<IIQQ")
+_META_TAIL = Struct("<QQ")
+_MAGIC = 0xBEEFC0DE
+
+
+def check(path: str, *, alone: bool) -> None:
+    """Refuse files that LMDB must not be given. ``alone``: nobody else uses them, so their structure can be
+    read.
+
+    Raises:
+        IndexDamaged: they are not whole, or not there.
+    """
+    data = f"{path}/data.mdb"
+    try:
+        size = os.stat(data).st_size
+        with open(data, "rb", buffering=0) as file:
+            pages = file.read(128 << 10)  # two pages of the largest size that LMDB knows
+    except OSError as error:
+        raise IndexDamaged(path, error.strerror or str(error)) from error
+    if size < _committed_bytes(pages, path):
+        raise IndexDamaged(path, "its file is cut short")
+    if alone and _stamp(data) != _read(f"{path}/stamp"):
+        _check_structure(data, path)
+
+
+def _check_structure(data: str, path: str) -> None:
+    from lmdb.verify import VerifyError, verify
+
+    try:
+        faults = verify(data)  # type: ignore[no-untyped-call]
+    except (VerifyError, OSError, ValueError, IndexError, struct.error) as error:
+        raise IndexDamaged(path, str(error)) from error  # the last three: the reader on wild bytes
+    if faults:
+        raise IndexDamaged(path, str(faults[0]) if isinstance(faults, list) else "its structure is broken")
+
+
+def leave_stamp(path: str) -> None:
+    """Note how the files were left, so that the next user need not check them.
+
+    Raises:
+        StoreReadOnly: it cannot be written; that costs the next user a check.
+    """
+    fs.replace(path, f"{path}/stamp", _stamp(f"{path}/data.mdb"), sync=False)
+
+
+def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
+    """Our error for one of LMDB's: what the system refused, or what is broken."""
+    text = str(error)
+    if any(
+        word in text
+        for word in (
+            "No space left",
+            "Input/output error",
+            "Read-only file system",
+            "Permission denied",
+            "quota",
+        )
+    ):
+        return StoreReadOnly(path, text)
+    return IndexDamaged(path, text)
+
+
+def _committed_bytes(pages: bytes, path: str) -> int:
+    """How long the file must be, by the newest readable meta page."""
+    best = (-1, 0)
+    size = 0
+    # the first table's padding field holds the page size
+    for start in (0, int.from_bytes(pages[16 + 24 : 16 + 28], "little") or 4096):
+        at = start + 16
+        if len(pages) < at + 136:
+            continue
+        magic, version, _, _ = _META.unpack_from(pages, at)
+        if magic != _MAGIC or version & 0xFFFF not in (1, 2, 3):
+            continue
+        size = int.from_bytes(pages[at + 24 : at + 28], "little")
+        last, number = _META_TAIL.unpack_from(pages, at + 24 + 96)
+        best = max(best, (number, last))
+    if best[0] < 0 or not 512 <= size <= 65536:
+        raise IndexDamaged(path, "it has no readable meta page")
+    return (best[1] + 1) * size
+
+
+def _stamp(data: str) -> bytes:
+    seen = os.stat(data)
+    return f"{seen.st_ino} {seen.st_size} {seen.st_mtime_ns}\n".encode()
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""
+
+
+def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any, dict[str, Any]]:
+    """Open checked files; returns LMDB's environment and the handles of `DATABASES`.
+
+    Raises:
+        StoreReadOnly: no rights, no address space.
+        IndexDamaged: LMDB refuses them.
+    """
+    size = MAP_BYTES
+    # the 0.9 data format; an existing file tells its own
+    options: dict[str, Any] = {"lib_version": 0} if create else {}
+    while True:
+        try:
+            env = lmdb.open(
+                path,
+                map_size=size,
+                max_dbs=len(DATABASES) + 8,
+                max_readers=MAX_READERS,
+                max_spare_txns=0,
+                mode=0o600,
+                readonly=read_only,
+                lock=not read_only,
+                readahead=False,
+                create=create,
+                **options,
+            )
+            break
+        except (lmdb.MemoryError, MemoryError) as error:
+            size //= 2
+            if size < SMALLEST_MAP:
+                raise StoreReadOnly(
+                    path, "there is no address space for its map; raise `ulimit -v`"
+                ) from error
+        except lmdb.Error as error:
+            if "Cannot allocate memory" in str(error) and size > SMALLEST_MAP:
+                size //= 2
+                continue
+            raise translated(error, path) from error
+    try:
+        handles = {name: env.open_db(name.encode(), create=create) for name in DATABASES}
+        if not read_only:
+            env.reader_check()
+    except lmdb.Error as error:
+        env.close()
+        raise translated(error, path) from error
+    return env, handles
+
+
+def create(path: str, tmp: str, fill: Any) -> None:
+    """Make a new environment at ``path`` unless there is one, whole in one step. ``fill(put)`` writes its
+    first meta rows.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+    draft = f"{tmp}/{fs.temporary_name()}"
+    fs.make_folder(draft)
+    try:
+        env, handles = open_files(draft, read_only=False, create=True)
+        try:
+            with env.begin(write=True, db=handles["meta"]) as transaction:
+                fill(transaction.put)
+        except lmdb.Error as error:
+            raise translated(error, path) from error
+        finally:
+            env.close()
+        fs.create_folder(path, draft)
+    finally:
+        fs.remove_tree(draft)

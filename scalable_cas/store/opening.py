@@ -1,0 +1,164 @@
+"""How a store comes to be and how its parts are found: the format file, the settings, the index."""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas import config
+from scalable_cas.errors import (
+    ConfigError,
+    IndexDamaged,
+    MalformedObject,
+    StoreNotFound,
+    StoreReadOnly,
+    StoreVersionError,
+)
+from scalable_cas.format import layout
+from scalable_cas.storage import fs, netfs
+from scalable_cas.storage.index import Index
+from scalable_cas.storage.index import create as create_index
+from scalable_cas.storage.locks import LockFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scalable_cas.storage.journal import Journal
+    from scalable_cas.storage.loose import LooseObjects
+
+#: Seconds to wait for another process that rebuilds the index: a million entries take about a minute.
+REBUILD_WAIT = 600.0
+README = b"""This folder is a cache made by scalable-cas. `scalable-cas ls` lists what is in it.
+Removing the folder clears it.
+"""
+CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This tells backup programs that the folder can be left out.
+"""
+
+
+def load_format(root: str, *, create: bool) -> layout.StoreFormat:
+    """Read the ``format`` file of the store at ``root``; with ``create`` the store is made if there is none.
+
+    Raises:
+        StoreNotFound: there is no store.
+        StoreVersionError: it has a format that we do not know.
+        StoreReadOnly: it cannot be read, or not be made.
+    """
+    path = f"{root}/{layout.FORMAT_FILE}"
+    for _ in range(2):
+        try:
+            with open(path, "rb") as file:
+                return layout.unpack_format(file.read(1 << 16), path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not create:
+                raise StoreNotFound(root) from error
+        except MalformedObject as error:
+            raise StoreVersionError(root, error.reason) from error
+        except OSError as error:
+            raise StoreReadOnly(root, error.strerror or str(error)) from error
+        initialise(root)
+    raise StoreNotFound(root)
+
+
+def initialise(root: str) -> bool:
+    """Make the files of a store at ``root``; False if there is one already. Its index is made when it is
+    opened.
+
+    Raises:
+        StoreReadOnly: it cannot be made.
+    """
+    fs.make_folder(root)
+    for name in (layout.TMP, layout.OBJECTS, layout.JOURNAL):
+        fs.make_folder(f"{root}/{name}")
+    tmp = f"{root}/{layout.TMP}"
+    fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
+    fs.write_new(tmp, f"{root}/CACHEDIR.TAG", (CACHEDIR_TAG,), mode=0o600)
+    fs.write_new(tmp, f"{root}/README", (README,), mode=0o600)
+    # last, because it is what makes the folder a store
+    content = layout.StoreFormat(os.urandom(16)).pack()
+    return fs.write_new(tmp, f"{root}/{layout.FORMAT_FILE}", (content,), sync=True, mode=0o600) is not None
+
+
+def load_settings(root: str) -> config.Settings:
+    """Read the store's own settings.
+
+    Raises:
+        ConfigError: they are broken.
+    """
+    path = f"{root}/{layout.CONFIG_FILE}"
+    try:
+        with open(path, "rb") as file:
+            return config.unpack_settings(file.read(), path)
+    except FileNotFoundError:
+        return config.Settings()
+    except OSError as error:
+        raise ConfigError(path, error.strerror or str(error)) from error
+
+
+def index_path(root: str, store_id: bytes, environ: config.Environ) -> str:
+    """Where the index lies: in the store, or on this node where the store is on a network file system or the
+    user says so.
+    """
+    if environ.index_dir:
+        return os.path.join(os.path.abspath(environ.index_dir), store_id.hex())
+    if netfs.network_type(root) is not None:
+        return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
+    return f"{root}/{layout.INDEX}"
+
+
+class IndexPlace:
+    """The index of one store: where it is, and whose."""
+
+    def __init__(self, root: str, path: str, store_id: bytes, secret: bytes) -> None:
+        self._path = path
+        self._store_id = store_id
+        self._secret = secret
+        inside = path == f"{root}/{layout.INDEX}"
+        self._tmp = f"{root}/{layout.TMP}" if inside else f"{os.path.dirname(path)}/{layout.TMP}"
+
+    def open(self, journal: Journal, objects: LooseObjects, *, read_only: bool) -> Index:
+        """Open the index; one that is missing is filled from files.
+
+        Raises:
+            IndexDamaged, StoreBusy, StoreReadOnly: as `Index`.
+        """
+        if not os.path.exists(f"{self._path}/data.mdb"):
+            if read_only:
+                raise IndexDamaged(self._path, "it is missing")
+            self._create(journal)
+        index = Index(self._path, self._store_id, self._secret, read_only=read_only)
+        if not read_only and not index.number("filled"):
+            self._fill(index, journal, objects)
+        return index
+
+    def rebuild(self, journal: Journal, objects: LooseObjects) -> Index:
+        """Throw a damaged index away and make it anew from files (I4). Of several processes that find it
+        damaged one does so.
+
+        Raises:
+            StoreReadOnly, StoreBusy, IndexDamaged: it cannot be made.
+        """
+        lock = LockFile(f"{self._path}.lock")
+        try:
+            lock.exclusive_within(0, REBUILD_WAIT)
+            try:
+                return self.open(journal, objects, read_only=False)
+            except IndexDamaged:
+                fs.remove_tree(self._path)
+                return self.open(journal, objects, read_only=False)
+        finally:
+            lock.close()
+
+    def _create(self, journal: Journal) -> None:
+        fs.make_folder(os.path.dirname(self._path))
+        create_index(self._path, self._tmp, self._store_id, self._secret, filled=not journal.segments())
+
+    def _fill(self, index: Index, journal: Journal, objects: LooseObjects) -> None:
+        """Fill an index that is new, or whose filling was interrupted; one process does, the others wait."""
+        from scalable_cas.store.rebuild import fill_index  # only then: it reads every object's header
+
+        lock = LockFile(f"{self._path}.lock")
+        try:
+            lock.exclusive_within(1, REBUILD_WAIT)
+            if not index.number("filled"):
+                fill_index(index, journal, objects)
+        finally:
+            lock.close()
