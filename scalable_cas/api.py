@@ -163,16 +163,23 @@ class Store(StoreCore):
 
         return verify(self, quick=quick)
 
-    def gc(self, *, dry_run: bool = False, **policy: Any) -> GcPlan | GcResult:
+    def gc(self, *, dry_run: bool = False, function: str | None = None, **policy: Any) -> GcPlan | GcResult:
         """Drop the entries that a policy names, and the objects that nothing needs.
 
         Args:
-            dry_run: return the plan and change nothing. policy: ``older_than`` and ``unused_for`` in seconds,
-            ``max_size`` in bytes, ``keep_last`` entries of each
-                function, ``function`` to which all of these are limited. Without any of them only expired
-                entries and objects that no entry names are dropped.
+            dry_run: return the plan, and change nothing.
+            function: apply the policy to this function only; an unambiguous ending of its name will do.
+            **policy: ``older_than`` and ``unused_for`` in seconds, ``max_size`` in bytes, ``keep_last`` in
+                entries of each function. Without any, only expired entries and unneeded objects are dropped.
+
+        Raises:
+            NothingFound, AmbiguousName: no function, or more than one, is called so.
+            ScalableCasError: as `ops.gc.plan_gc` and `ops.gc.execute`.
         """
         from scalable_cas.ops.gc import Policy, execute, plan_gc
+        from scalable_cas.ops.selection import select_function
 
-        plan = plan_gc(self, Policy(**policy))
+        if function is not None:
+            (function,) = set(select_function(self, function).values())
+        plan = plan_gc(self, Policy(function=function, **policy))
         return plan if dry_run else execute(self, plan)

@@ -63,7 +63,9 @@ def user_config_dir() -> str:
     """The user's own folder for keys and trust: ``$XDG_CONFIG_HOME/scalable-cas``, else
     ``~/.config/scalable-cas``.
     """
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # the specification of that variable says to ignore a relative path
+        base = os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(base, "scalable-cas")
 
 

@@ -89,6 +89,14 @@ class CachedFunction:
         self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
         return MISS
 
+    def revive(self, store: StoreCore) -> None:
+        """If the store was removed under us, what is computed now goes into a new one."""
+        try:
+            if not store.is_alive():
+                store.reopen()
+        except Exception as error:  # noqa: BLE001 - the boundary again: without a store the function still runs
+            self.broken(error)
+
     def warn(self, text: str) -> None:
         """One `CacheWarning` per text and wrapper."""
         if text not in self._said:
@@ -285,8 +293,7 @@ class Run:
         assert session.store is not None
         self._cached = cached
         self._store = session.store
-        if not session.store.is_alive():  # removed under us: what is computed now goes into a new one
-            session.store.reopen()
+        cached.revive(session.store)
         self._inputs = inputs
         self._replace = replace
         cached.counters.misses += 1

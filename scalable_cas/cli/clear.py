@@ -29,7 +29,7 @@ def command(session: Session, function: str | None, everything: bool, yes: bool)
     chosen = select_function(store, function) if function is not None else None
     found = list(entries(store, chosen))
     took = seconds(sum(entry.seconds for entry in found))
-    if everything and found and not yes and sys.stdin.isatty():
+    if everything and found and not yes and sys.stdin is not None and sys.stdin.isatty():
         click.confirm(
             f"Forget {count(len(found), 'entry', 'entries')} that took {took} to compute?",
             abort=True,
@@ -37,5 +37,6 @@ def command(session: Session, function: str | None, everything: bool, yes: bool)
         )
     forgotten = store.forget([entry.record.rowkey for entry in found])
     session.say(
-        f"forgot {count(forgotten, 'entry', 'entries')} that took {took} to compute; `scalable-cas gc` frees the space"
+        f"forgot {count(forgotten, 'entry', 'entries')} that took {took} to compute; "
+        "`scalable-cas gc` frees the space"
     )

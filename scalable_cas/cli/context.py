@@ -98,7 +98,7 @@ class Prefix(_Text):
 
 
 class Amount(_Number):
-    """A number with a unit, such as ``30d`` or ``10GB``; ``units`` gives each unit's factor, in lower case."""
+    """A number with a unit, such as ``30d`` or ``10GB``; ``units`` has the factor of each, in lower case."""
 
     def __init__(self, name: str, units: dict[str, float], example: str) -> None:
         self.name = name
@@ -121,7 +121,7 @@ DURATION = Amount(
     {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400},
     "90, 30s, 15m, 12h, 30d or 2w",
 )
-#: As disk makers and SI count: kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB are powers of 1024.
+#: As disk makers count: kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB are powers of 1024.
 _POWERS = {prefix: power for power, prefix in enumerate("kmgt", 1)}
 SIZE = Amount(
     "size",

@@ -135,6 +135,9 @@ def _as_dict(plan: GcPlan, done: GcResult | None) -> dict[str, Any]:
     }
     if done is not None:
         found["done"] = {
-            "entries": done.entries, "objects": done.objects, "bytes": done.bytes, "unfinished_files": done.drafts
-        }  # fmt: skip
+            "entries": done.entries,
+            "objects": done.objects,
+            "bytes": done.bytes,
+            "unfinished_files": done.drafts,
+        }
     return found

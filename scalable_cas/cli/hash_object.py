@@ -42,6 +42,8 @@ def command(session: Session, paths: tuple[str, ...], write: bool, stdin: bool) 
         raise click.UsageError("name a PATH, or give --stdin")
     store = session.store() if write else None
     if stdin:
+        if sys.stdin is None:
+            raise click.UsageError("stdin is closed")
         lines([_named(sys.stdin.buffer, store)])
     for path in paths:
         with open(path, "rb", buffering=0) as file:

@@ -14,7 +14,6 @@ import warnings
 
 import click
 
-import scalable_cas
 from scalable_cas.cli.context import Session
 from scalable_cas.cli.output import one_line
 from scalable_cas.errors import ScalableCasError
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
     from typing import Any, NoReturn, TextIO
+
+#: The package itself is a layer above this one, and loaded whenever this is.
+VERSION: str = sys.modules["scalable_cas"].__version__
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -72,7 +74,7 @@ class Commands(click.Group):
 @click.option("--store", "path", metavar="PATH", help="Use the store at PATH.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more: which store it is, and details of the work.")
-@click.version_option(scalable_cas.__version__, prog_name="scalable-cas", message="%(prog)s %(version)s")
+@click.version_option(VERSION, prog_name="scalable-cas", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context, path: str | None, quiet: bool, verbose: bool) -> None:
     """Results of Python functions, kept by content. Look into a store, and look after it.
@@ -93,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments`` is what stands after the program's name; default: those of this process.
     """
+    if sys.stdout is None:  # closed by whoever started us: what is printed would be lost without a word
+        return _failed("stdout is closed")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a listing
             stream.reconfigure(errors="backslashreplace")
@@ -111,12 +115,9 @@ def _run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="scalable-cas", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort as abort:
-        if isinstance(
-            abort.__cause__ or abort.__context__, EOFError
-        ):  # a question, and nobody there to answer it
-            return _failed("nothing was done")
-        click.echo("", err=True)
-        return INTERRUPTED
+        if isinstance(abort.__cause__ or abort.__context__, KeyboardInterrupt):
+            return INTERRUPTED
+        return _failed("nothing was done")  # a question was answered with no, or not at all
     except KeyboardInterrupt:
         return INTERRUPTED
     except click.UsageError as error:

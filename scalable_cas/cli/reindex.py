@@ -13,8 +13,8 @@ from scalable_cas.store.rebuild import fill_index
 @click.option(
     "--adopt",
     is_flag=True,
-    help="Take entries that somebody else made over as your own: their values may then be unpickled, which can run any code. "
-    "Only for a store that you trust.",
+    help="Make entries that somebody else wrote your own. Their values may then be unpickled, which can run "
+    "any code: only for a store that you trust.",
 )
 @pass_session
 def command(session: Session, adopt: bool) -> None:
@@ -28,7 +28,8 @@ def command(session: Session, adopt: bool) -> None:
     session.say(f"indexed {count(result.entries, 'entry', 'entries')} and {count(result.objects, 'object')}")
     if result.foreign:
         session.say(
-            f"{count(result.foreign, 'entry is', 'entries are')} foreign; --adopt makes them yours, if you trust their maker"
+            f"{count(result.foreign, 'entry is', 'entries are')} foreign; "
+            "--adopt makes them yours, if you trust their maker"
         )
     if result.missing:
         session.say(f"{count(result.missing, 'entry', 'entries')} left out, because the object is missing")

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scalable_cas.api import Store
     from scalable_cas.ops.verify import Verification
 
 
@@ -30,17 +29,18 @@ def command(session: Session, quick: bool, mend: bool, as_json: bool) -> int:
     """Check every object against its name, and every entry.
 
     One line for each thing that is wrong, naming the object and the entries that it affects; exit code 0
-    exactly if nothing is wrong. Nothing is changed without --repair; with it, the code is 0 if all was well
-    or is now.
+    exactly if nothing is wrong, and 1 also where --repair mended it. Without --repair nothing is changed.
     """
     store = session.store()
-    found = _check(session, store, quick=quick)
+    with progress(session, "verify") as bar:
+        found = verify(store, quick=quick, progress=_told(bar))
     done: list[str] = []
+    left = found
     if mend and found.findings:
         done = repair(store, found)
-        left = _check(session, store, quick=quick)
-    else:
-        left = found
+        left = verify(
+            store, quick=True
+        )  # what was damaged is not there any more: contents need no second reading
     if as_json:
         document(_as_dict(found, done, left))
     else:
@@ -49,12 +49,7 @@ def command(session: Session, quick: bool, mend: bool, as_json: bool) -> int:
         if left is not found:
             lines(f"still: {_line(item)}" for item in left.findings)
     _summarise(session, found, left, repaired=mend)
-    return 1 if left.findings else 0
-
-
-def _check(session: Session, store: Store, *, quick: bool) -> Verification:
-    with progress(session, "verify") as bar:
-        return verify(store, quick=quick, progress=_told(bar))
+    return 1 if found.findings else 0
 
 
 def _told(bar: Callable[[int, int], None] | None) -> Callable[[int, int, int], None] | None:
@@ -88,15 +83,14 @@ def _as_dict(found: Verification, done: list[str], left: Verification) -> dict[s
 
 
 def _summarise(session: Session, found: Verification, left: Verification, *, repaired: bool) -> None:
-    checked = f"{count(found.objects, 'object')} ({size(found.bytes)}) and {count(found.entries, 'entry', 'entries')}"
-    took = f"in {seconds(found.seconds)}"
+    entries = count(found.entries, "entry", "entries")
+    checked = (
+        f"{count(found.objects, 'object')} ({size(found.bytes)}) and {entries} in {seconds(found.seconds)}"
+    )
+    wrong = count(len(found.findings), "fault")
     if not found.findings:
-        session.say(f"nothing is wrong: checked {checked} {took}")
+        session.say(f"nothing is wrong: checked {checked}")
     elif not repaired:
-        session.say(
-            f"{count(len(found.findings), 'thing')} wrong in {checked} {took}; `scalable-cas verify --repair` mends or forgets"
-        )
+        session.say(f"{wrong} in {checked}; `scalable-cas verify --repair` mends what it can")
     else:
-        session.say(
-            f"{count(len(found.findings), 'thing')} wrong in {checked} {took}; {len(left.findings)} left after repair"
-        )
+        session.say(f"{wrong} in {checked}; {len(left.findings) or 'none'} left after repair")

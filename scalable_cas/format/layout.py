@@ -80,7 +80,7 @@ def unpack_format(data: bytes, path: str) -> StoreFormat:
     start = _TEMPLATE.index(b"%s")
     # the common file is recognised without a JSON parser: importing one costs more than a hit may
     plain_id = data[start : start + 32]
-    if data == _TEMPLATE % (plain_id, _PLAIN_FEATURES):
+    if data == _TEMPLATE % (plain_id, _PLAIN_FEATURES) and not set(plain_id) - set(b"0123456789abcdef"):
         return StoreFormat(bytes.fromhex(plain_id.decode("ascii", "replace")))
     import json
 

@@ -19,14 +19,12 @@ from blake3 import blake3
 
 from scalable_cas.errors import UnhashableArgument
 
-from .captured import values_of, watched_cells
-from .code import fingerprint
 from .declared import Declared, Mismatch, type_name
 from .encode import encode
 from .identity import cached_identity, definition, function_name, has_file, unbound
 from .nodes import Refused, Walk
 from .quick import Quick
-from .signature import Plain, Wrapped, WrongCall, parameters_of
+from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
 from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
 
 TYPE_CHECKING = False
@@ -117,10 +115,7 @@ class CallKeyer:
         """
         del seed  # it is part of the header, which is no entry
         encoded, *_ = self._encode_entries(args, kwargs)
-        names = {"v": "*", "k": "", "a": "", "c": "", "p": ""}
-        return [
-            (section, f"{names[section]}{name}", blake3(data).digest()) for section, name, data in encoded
-        ]
+        return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
 
     def header(self, seed: str | None) -> bytes:
         """The start of every pre-image of this function."""
@@ -176,15 +171,9 @@ class CallKeyer:
                 )
             return entries
         except WrongCall as wrong:
-            import inspect
-
-            # Only Python itself says it in Python's words. Asked twice, because if we err the function would
-            # run here.
-            signature = inspect.signature(self.function, follow_wrapped=False)
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError:
-                self.function(*args, **kwargs)
+            own = self._parameters.outer if isinstance(self._parameters, Wrapped) else self._parameters
+            # What is wrong only Python says in Python's words.
+            (stub_of(self.function, own) if isinstance(own, Plain) else self.function)(*args, **kwargs)
             raise TypeError(f"{self.name}: these arguments fit no parameters") from wrong
         if isinstance(self._parameters, Wrapped) and self._by_name and not self._parameters.named(entries):
             raise TypeError(
@@ -231,21 +220,21 @@ class CallKeyer:
         encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, inputs))]
         if not self._layers:
             return encoded
-        if (
-            self._watched is None
-        ):  # at the first call, not at decoration: reading the source costs milliseconds
+        from .captured import values_of
+
+        if self._watched is None:  # at the first call, not at decoration: reading the source takes milliseconds
             self._watched = self._watch()
         for suffix, watched, inner in self._watched:
             for name, value in values_of(watched).items():
-                # What a decorator wraps is the function itself: its name is in the header, its code is not in
-                # the key.
+                # What a decorator wraps is the function itself: its name is in the header, and its code is not
+                # in the key.
                 if value is not inner:
-                    encoded.append(
-                        ("c", name + suffix, self._encoded(name, value, inputs, place="captured "))
-                    )
+                    encoded.append(("c", name + suffix, self._encoded(name, value, inputs, place="captured ")))
         return encoded
 
     def _watch(self) -> list[tuple[str, Watched, object]]:
+        from .captured import watched_cells
+
         found = []
         below: object = None
         for level, layer in enumerate(reversed(self._layers)):
@@ -279,6 +268,8 @@ def _known_as(function: Any) -> tuple[str, str | None]:
         return name, None
     if inner.__name__ != "<lambda>" and has_file(code, inner.__module__):
         return name, None
+    from .code import fingerprint
+
     return name, fingerprint(inner)
 
 

@@ -12,7 +12,8 @@ from .captured import captured_values, is_idle
 from .code import fingerprint, verified_node
 from .effects import EFFECT, roles
 from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
-from .nodes import Fields, typed_node
+from .nodes import Fields, Raw, typed_node
+from .tags import encode_str, typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,8 +161,13 @@ def _is_generated(function: FunctionType) -> bool:
     return function.__code__.co_filename.startswith("<") or function.__module__ in _GENERATORS
 
 
+def class_part(kind: type) -> object:
+    """A class as the first part of each of its instances: encoded beforehand where it is its name only."""
+    return Raw(typed("class", (encode_str(class_name(kind)),))) if is_everywhere(kind) else kind
+
+
 def of_class(kind: type, _: Walk) -> Node:
-    """A class as a value, and as the first part of each of its instances."""
+    """A class as a value."""
     name = class_name(kind)
     if is_everywhere(kind):
         return typed_node("class", (name,))

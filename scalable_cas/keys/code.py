@@ -10,6 +10,7 @@ to be the source, the bytecode itself is the fingerprint: honest, and valid for 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from blake3 import blake3
@@ -170,8 +171,9 @@ def _module_of(code: CodeType) -> _Module | None:
     name = code.co_filename
     try:
         found = os.stat(name)
-        stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino)
-    except (OSError, ValueError):  # ValueError: a made-up name with a NUL
+        regular = stat.S_ISREG(found.st_mode)  # a made-up name may be that of a device
+        stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino) if regular else None
+    except OSError:
         stamp = None
     import linecache
 

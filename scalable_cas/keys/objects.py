@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 
+from .callables import class_part, of_class
 from .nodes import Fields, Raw, Refused, Viewed, typed_node
 from .refusals import has_reason, reason_for
 from .registry import library_handlers
@@ -44,8 +45,6 @@ _ABSENT = object()
 def handler_of(kind: type, registered: Mapping[type, Callable[[Any], object]]) -> Found:
     """The handler of a type that has no fixed encoding: a leaf or a node function, never both."""
     if issubclass(kind, type):
-        from .callables import of_class
-
         return None, of_class
     if "__scalable_identity__" in _names(kind):
         return None, _cached_function
@@ -112,9 +111,11 @@ def _pickles_like(kind: type, base: type) -> bool:
 def _subclass(kind: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
     """An instance of a subclass of a type that is encoded by itself: class, attributes, base value."""
 
+    part = class_part(kind)
+
     def decompose(value: Any, _: Walk) -> Node:
         inner = Raw(leaf(value)) if leaf is not None else Viewed(value, node)
-        return typed_node("subclass", (kind, Fields(attributes(value, kind)), inner))
+        return typed_node("subclass", (part, Fields(attributes(value, kind)), inner))
 
     return decompose
 
@@ -152,15 +153,16 @@ def _family(kind: type) -> Decompose | None:
 def _of_enum(kind: type) -> Decompose:
     from enum import Flag
 
+    part = class_part(kind)
     if issubclass(kind, Flag):
-        return lambda value, _: typed_node("flag", (kind, object.__getattribute__(value, "_value_")))
+        return lambda value, _: typed_node("flag", (part, object.__getattribute__(value, "_value_")))
     simple = (type(None), bool, int, float, complex, str, bytes)
 
     def decompose(member: Any, _: Walk) -> Node:
         name, value = (object.__getattribute__(member, field) for field in ("_name_", "_value_"))
         # A value of another kind would make the key depend on what has a handler; the name tells members
         # apart anyway.
-        return typed_node("enum", (kind, name, value) if type(value) in simple else (kind, name))
+        return typed_node("enum", (part, name, value) if type(value) in simple else (part, name))
 
     return decompose
 
@@ -171,10 +173,10 @@ def _is_namedtuple(kind: type) -> bool:
 
 
 def _of_namedtuple(kind: type) -> Decompose:
-    names = _class_attribute(kind, "_fields")
+    names, part = _class_attribute(kind, "_fields"), class_part(kind)
 
     return lambda value, _: typed_node(
-        "namedtuple", (kind, names, (*tuple.__iter__(value),), Fields(attributes(value, kind)))
+        "namedtuple", (part, names, (*tuple.__iter__(value),), Fields(attributes(value, kind)))
     )
 
 
@@ -182,6 +184,7 @@ def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, 
     """Dataclass and attrs: every attribute of the instance, less those marked ``metadata={"cache_key":
     False}``.
     """
+    part = class_part(kind)
     left_out = {name for name, metadata in fields.items() if metadata.get("cache_key") is False}
 
     def decompose(value: Any, _: Walk) -> Node:
@@ -192,7 +195,7 @@ def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, 
                 if default is not _ABSENT and not hasattr(type(default), "__get__"):
                     state[name] = default
         named = Fields((name, item) for name, item in state.items() if name not in left_out)
-        return typed_node(kind_name, (kind, named, *_base_value(value, base)))
+        return typed_node(kind_name, (part, named, *_base_value(value, base)))
 
     return decompose
 
@@ -202,8 +205,9 @@ def _base_value(value: object, base: type | None) -> tuple[object, ...]:
 
 
 def _of_builtin_subclass(kind: type, base: type) -> Decompose:
+    part = class_part(kind)
     return lambda value, _: typed_node(
-        "subclass", (kind, Fields(attributes(value, kind)), _BASE_VALUES[base](value))
+        "subclass", (part, Fields(attributes(value, kind)), _BASE_VALUES[base](value))
     )
 
 
@@ -214,7 +218,7 @@ def _of_plain(kind: type) -> Decompose | None:
     """
     if not _pickles_like(kind, object) or has_reason(kind):
         return None
-    complete = False  # asked once per class, when the first instance comes
+    part, complete = class_part(kind), False  # asked once per class, when the first instance comes
 
     def decompose(value: Any, walk: Walk) -> Node:
         nonlocal complete
@@ -225,7 +229,7 @@ def _of_plain(kind: type) -> Decompose | None:
                 return _refusal(kind)(value, walk)
             complete = True
         state = attributes(value, kind)
-        return typed_node("object", (kind, Fields(state)))
+        return typed_node("object", (part, Fields(state)))
 
     return decompose
 

@@ -98,6 +98,31 @@ class Plain:
         return [*found.values(), *beyond]
 
 
+def stub_of(function: Any, parameters: Plain) -> Any:
+    """A function with the name and parameters of a plain one, and an empty body.
+
+    Called with wrong arguments it raises what the real one would, in Python's own words, and cannot run anything.
+    (``inspect`` has other words, and on 3.13 accepts calls that Python does not.)
+    """
+    code = function.__code__
+    pieces = []
+    for i, name in enumerate(parameters.names):
+        if i == parameters.positional:
+            pieces.append(f"*{parameters.rest or ''}")
+        pieces.append(name if parameters.defaults[i] is MISSING else f"{name}=None")
+        if i == code.co_posonlyargcount - 1:
+            pieces.append("/")
+    if parameters.rest is not None and parameters.positional == len(parameters.names):
+        pieces.append(f"*{parameters.rest}")
+    if parameters.keywords is not None:
+        pieces.append(f"**{parameters.keywords}")
+    space: dict[str, Any] = {}
+    exec(f"def stub({', '.join(pieces)}): pass", space)  # noqa: S102 (the names of a compiled function's parameters)
+    stub = space["stub"]
+    stub.__qualname__ = function.__qualname__
+    return stub
+
+
 class Inspected:
     """Any other callable, by ``inspect.signature``: slower, and right for partials, callables in C, and
     instances.

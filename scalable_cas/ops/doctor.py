@@ -143,10 +143,13 @@ def _user_key() -> Iterator[Check]:
         seen = os.lstat(path)
     except FileNotFoundError:
         folder = _existing(os.path.dirname(path))
-        if os.access(folder, os.W_OK):
+        fallback = f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/local.key"
+        if os.path.exists(fallback):
+            yield Check("user key", NOTE, f"{fallback}, where it may not last", f"move it to {path}")
+        elif os.access(folder, os.W_OK):
             yield Check("user key", OK, f"{path}, to be made when a store is first opened")
         else:
-            remedy = "set XDG_CONFIG_HOME to a folder of yours; what is in the temporary folder is lost when the machine restarts"
+            remedy = "set XDG_CONFIG_HOME to a folder of yours: a key in the temporary folder does not last"
             yield Check("user key", WRONG, f"{folder} cannot be written", remedy)
         return
     except OSError as error:
@@ -236,7 +239,7 @@ def _damage(root: str) -> Iterator[Check]:
     found = quarantined(root)
     if found:
         remedy = f"check the disk; then remove them from {root}/quarantine"
-        yield Check("quarantine", NOTE, f"{len(found)} damaged files were set aside", remedy)
+        yield Check("quarantine", NOTE, f"damaged files that were set aside: {len(found)}", remedy)
     else:
         yield Check("quarantine", OK, "empty")
 

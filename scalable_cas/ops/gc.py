@@ -216,6 +216,6 @@ def _compact(store: StoreCore, *, dropped: int) -> None:
         if kept is None:  # damage: leave the originals for a person to look at
             return
         if kept:
-            store.journal.append(kept, sync=True)
+            store.journal.append([record.pack() for record in kept], sync=True)
         for path in idle:
             fs.remove(path)

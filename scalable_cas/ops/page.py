@@ -46,7 +46,8 @@ time saved: about <strong>{saved}</strong>, time spent computing: about {spent}.
 """
 _ROW = """\
 <tr><td>{name}</td><td>{lookups}</td><td>{hits}</td><td>{misses}</td>
-<td><meter value="{percent}" max="100">{percent}%</meter> {percent}%</td><td>{saved}</td><td>{spent}</td></tr>"""
+<td><meter value="{percent}" max="100">{percent}%</meter> {percent}%</td>
+<td>{saved}</td><td>{spent}</td></tr>"""
 
 
 def page(report: Report, root: str) -> str:

@@ -322,7 +322,7 @@ def _repair_journal(store: StoreCore, verification: Verification) -> list[str]:
     if not again and not damaged:
         return []
     with store.index.environment.locked():
-        store.journal.append(again, sync=True)
+        store.journal.append([record.pack() for record in again], sync=True)
         done = [f"{record.key.hex()}: written to the journal again" for record in again]
         idle = set(store.journal.idle())
         for path in sorted(key for key in keys if os.sep in key):

@@ -226,11 +226,11 @@ class Changes:
         """Forget where an object lies."""
         self._delete(oid, db=self._db["objects"])
 
-    def put_entry(self, record: Record, ref_row: bytes) -> None:
-        """Write the rows of one entry: ref, record, and the function's name."""
+    def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
+        """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""
         rowkey = record.rowkey
         self._put(rowkey, ref_row, db=self._db["refs"])
-        self._put(rowkey, record.pack(), db=self._db["records"])
+        self._put(rowkey, packed, db=self._db["records"])
         self._put(
             record.fnid,
             record.function.encode("utf-8", "surrogatepass"),

@@ -51,15 +51,16 @@ class Journal:
         self._path = ""
         self._written = 0
 
-    def append(self, batch: Sequence[Record], *, sync: bool) -> None:
-        """Append records, in one write. Called under the index's write lock, so their sequence numbers rise.
+    def append(self, batch: Sequence[bytes], *, sync: bool) -> None:
+        """Append packed records, in one write. Called under the index's write lock, so their sequence numbers
+        rise.
 
         Raises:
             StoreReadOnly: no space, or a broken disk.
         """
         if self._fd < 0 or self._written > ROLL_BYTES:
             self._begin()
-        data = b"".join(frames.pack_frame(item.pack(), self._secret) for item in batch)
+        data = b"".join(frames.pack_frame(item, self._secret) for item in batch)
         try:
             fs.append(self._fd, self._path, (data,), sync=sync)
         except ScalableCasError:

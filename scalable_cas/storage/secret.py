@@ -23,19 +23,19 @@ def user_secret(folder: str, fallback: str) -> bytes:
         StoreReadOnly: neither place can hold it, or it belongs to somebody else.
     """
     for place in (folder, fallback):
-        found = _load(f"{place}/local.key")
-        if found is not None:
-            return found
-    for place in (folder, fallback):
-        try:
-            fs.make_folder(place)
-            fs.write_new(place, f"{place}/local.key", (os.urandom(KEY_BYTES),), sync=True, mode=0o600)
-        except StoreReadOnly:
-            continue
-        found = _load(f"{place}/local.key")
+        found = _load(f"{place}/local.key") or _make(place)
         if found is not None:
             return found
     raise StoreReadOnly(folder, "no place for the user's local key; set XDG_CONFIG_HOME to a folder of yours")
+
+
+def _make(place: str) -> bytes | None:
+    try:
+        fs.make_folder(place)
+        fs.write_new(place, f"{place}/local.key", (os.urandom(KEY_BYTES),), sync=True, mode=0o600)
+    except StoreReadOnly:
+        return None
+    return _load(f"{place}/local.key")  # ours, or that of a process which was quicker
 
 
 def _load(path: str) -> bytes | None:

@@ -250,13 +250,10 @@ class StoreCore:
             present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
             if present:
                 sequence, now = changes.next_number("sequence"), clock.now_ns()
-                self.journal.append(
-                    [
-                        tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence)
-                        for key in present
-                    ],
-                    sync=True,
-                )
+                stones = [
+                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in present
+                ]
+                self.journal.append([stone.pack() for stone in stones], sync=True)
             return sum(changes.drop_entry(rowkey) for rowkey in present)
 
         forgotten: int = self.index.write(change)

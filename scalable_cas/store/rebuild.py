@@ -77,7 +77,7 @@ def fill_index(
         )
     # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
     if adopt:
-        foreign = [record for record, own in latest.values() if not own]
+        foreign = [record.pack() for record, own in latest.values() if not own]
         with index.environment.locked():
             if foreign:
                 journal.append(foreign, sync=True)
@@ -171,7 +171,9 @@ class _Filling:
         self._result.foreign += foreign
         place = Placed(seen, 0, new=False)
         changes.put_entry(
-            record, ref_row(self._index.secret, record, place, content, rows.FOREIGN if foreign else 0)
+            record,
+            record.pack(),
+            ref_row(self._index.secret, record, place, content, rows.FOREIGN if foreign else 0),
         )
         self._result.entries += 1
 

@@ -185,6 +185,7 @@ def publish(
 ) -> None:
     """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
     sequence = changes.next_number("sequence") if batch else 0
+    packed: list[bytes] = []
     for item, places in zip(batch, placed, strict=True):
         record = item.record
         record.sequence = sequence
@@ -193,9 +194,10 @@ def publish(
                 oid, rows.pack_object(rows.LOOSE, kind, place.coding, len(content), place.stored, epoch)
             )
         root = item.objects[-1][2]
-        changes.put_entry(record, ref_row(store.secret, record, places[-1], root))
+        packed.append(record.pack())
+        changes.put_entry(record, packed[-1], ref_row(store.secret, record, places[-1], root))
     if batch:
-        store.journal.append([item.record for item in batch], sync=True)
+        store.journal.append(packed, sync=True)
     store.notes.write(changes)
 
 

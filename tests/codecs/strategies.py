@@ -41,34 +41,40 @@ zones = (
 )
 parts = st.text(st.characters(exclude_characters="\0/", exclude_categories=("Cs",)), max_size=5)
 
-hashable_leaves = (
-    st.none()
-    | st.booleans()
-    | integers
-    | doubles
-    | texts
-    | st.binary(max_size=8)
-    | st.builds(complex, doubles, doubles)
-    | st.sampled_from([..., NotImplemented])
-    | st.builds(range, integers, integers, integers.filter(bool))
-    | st.dates()
-    | st.times(timezones=zones)
-    | st.datetimes(timezones=zones, allow_imaginary=True)
-    | st.timedeltas()
-    | zones
-    | st.decimals()
-    | st.builds(Fraction, integers, integers.filter(bool))
-    | st.uuids(allow_nil=True)
-    | st.lists(parts, max_size=3).map(lambda found: Path(*found))
-    | st.lists(parts, max_size=3).map(lambda found: PurePosixPath(*found))
-    | st.lists(parts, max_size=3).map(lambda found: PureWindowsPath(*found))
-    | st.sampled_from([*Colour, *Level, *Mode, *Access, *Bits, *Shape])
-    | st.integers(0, 3).map(Access)
-    | st.integers(-8, 8).map(Bits)
+# Deferred, because hypothesis writes a strategy out in full when it reports one.
+hashable_leaves = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | integers
+        | doubles
+        | texts
+        | st.binary(max_size=8)
+        | st.builds(complex, doubles, doubles)
+        | st.sampled_from([..., NotImplemented])
+        | st.builds(range, integers, integers, integers.filter(bool))
+        | st.dates()
+        | st.times(timezones=zones)
+        | st.datetimes(timezones=zones, allow_imaginary=True)
+        | st.timedeltas()
+        | zones
+        | st.decimals()
+        | st.builds(Fraction, integers, integers.filter(bool))
+        | st.uuids(allow_nil=True)
+        | st.lists(parts, max_size=3).map(lambda found: Path(*found))
+        | st.lists(parts, max_size=3).map(lambda found: PurePosixPath(*found))
+        | st.lists(parts, max_size=3).map(lambda found: PureWindowsPath(*found))
+        | st.sampled_from([*Colour, *Level, *Mode, *Access, *Bits, *Shape])
+        | st.integers(0, 3).map(Access)
+        | st.integers(-8, 8).map(Bits)
+    )
 )
 # Decimal's signalling NaN has no hash, so it is no key.
+hashable = st.deferred(
+    lambda: hashable_leaves.filter(lambda value: not hasattr(value, "is_snan") or not value.is_snan())
+)
 keys = st.recursive(
-    hashable_leaves.filter(lambda value: not hasattr(value, "is_snan") or not value.is_snan()),
+    hashable,
     lambda inner: (
         st.lists(inner, max_size=3).map(tuple)
         | st.frozensets(inner, max_size=3)
@@ -78,7 +84,6 @@ keys = st.recursive(
     ),
     max_leaves=4,
 )
-dicts = st.dictionaries(keys, hashable_leaves, max_size=3)
 values = st.recursive(
     keys
     | st.binary(max_size=8).map(bytearray)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from . import functions
 
 
 class Runs:
@@ -40,9 +39,8 @@ def gate(tmp_path, monkeypatch):
 def _closed():
     """No store stays open from one test to the next."""
     yield
-    from scalable_cas.store.core import close_all
+    from scalable_cas.store.lifecycle import close_all
 
     close_all()
 
 
-__all__ = ["functions"]

@@ -146,3 +146,62 @@ def counting(calls):
 
 
 double = lambda x: 2 * x  # noqa: E731 (a lambda is what is tested)
+
+
+def takes_all(a, b=2, /, c=3, *rest, d=4, **more):
+    return a, b, c, rest, d, more
+
+
+def takes_nothing():
+    return None
+
+
+def retrying(times):
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs), times
+
+        return wrapper
+
+    return decorate
+
+
+@retrying(3)
+def wrapped(x, y=2):
+    return x, y
+
+
+def cyclic_list():
+    value = [1]
+    value.append(value)
+    return value
+
+
+def cyclic_dict():
+    value = {"a": 1}
+    value["self"] = [value, {"up": value}]
+    return value
+
+
+def ring(n):
+    first = node = Plain(0)
+    for i in range(1, n):
+        node.y = Plain(i)
+        node = node.y
+    node.y = first
+    return first
+
+
+def nested_list(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def dag(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value, value]
+    return value

@@ -20,8 +20,11 @@ def environment(store=None, **more: str) -> dict[str, str]:
 
 
 def command(program, *args) -> list[str]:
-    """How to run a program: source text (it contains a line break) or the name of a module."""
-    head = ["-c", textwrap.dedent(program)] if "\n" in program else ["-m", program]
+    """How to run a program: source text (it contains a line break), a file, or the name of a module."""
+    if "\n" in program:
+        head = ["-c", textwrap.dedent(program)]
+    else:
+        head = [program] if program.endswith(".py") else ["-m", program]
     return [sys.executable, *head, *map(str, args)]
 
 

@@ -1,0 +1,340 @@
+"""A closure's variables are inputs, unless the function uses them only for effect."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+from scalable_cas.caching import cacheable
+from scalable_cas.errors import UnhashableArgument
+from scalable_cas.keys.call import CallKeyer
+from scalable_cas.keys.captured import captured_values, watched_cells
+from scalable_cas.keys.encode import encode
+from scalable_cas.keys.registry import register_key
+
+
+def key(function, *args):
+    return CallKeyer(function, arg_types={}).bind(args, {}, None)[0]
+
+
+def roles_of(function):
+    return {name: role for name, role, _ in watched_cells(function)}
+
+
+def make(k):
+    def function(x):
+        return x * k
+
+    return function
+
+
+def test_two_closures_are_two_functions():
+    assert key(make(1), 5) != key(make(100), 5)
+    assert key(make(1), 5) == key(make(1), 5)
+
+
+def test_every_use_of_a_captured_variable():
+    calls, n, cnt, lock, log, obj, k, cfg, rows, event, counter, fill, gone, other = [None] * 14
+
+    def function(x):
+        nonlocal n
+        calls.append(x)
+        n += 1
+        cnt["n"] += 1
+        with lock:
+            log.info("x %s", x)
+        obj.value += 1
+        obj.inner.value = 2
+        with counter.get_lock():
+            counter.value += 1
+        event.wait()
+        fill(x)
+        del gone[:]
+        if cfg["on"]:
+            return x * k
+        rows.append(x)
+        other[x] = 1
+        return len(rows)
+
+    assert roles_of(function) == {
+        **dict.fromkeys("calls n cnt lock log obj event counter gone other".split(), "effect"),
+        "fill": "called",
+        **dict.fromkeys("k cfg rows".split(), "value"),
+    }
+
+
+def test_uses_that_count_in_spite_of_an_effect():
+    a, b, c, d, e, f, g = [None] * 7
+
+    async def function(x):
+        a[b] = 1
+        c.append(d)
+        async with e:
+            await f.wait()
+        with g as opened:
+            return opened
+
+    assert roles_of(function) == {
+        **dict.fromkeys("acef", "effect"),
+        **dict.fromkeys("bdg", "value"),
+    }
+
+
+def test_uses_in_inner_functions_and_comprehensions_count():
+    a, b, c = 1, 2, 3
+
+    def function(x):
+        inner = lambda: a  # noqa: E731
+        return inner, [b for _ in x], {c: 1}
+
+    assert roles_of(function) == dict.fromkeys("abc", "value")
+
+
+def test_counting_calls_does_not_change_the_key():
+    calls, count = [], {"n": 0}
+
+    def function(x):
+        calls.append(x)
+        count["n"] += 1
+        return x
+
+    before = key(function, 1)
+    function(1)
+    assert key(function, 1) == before
+
+
+def test_an_assert_which_pytest_rewrites_is_no_obstacle():
+    calls = []
+    k = 2
+
+    def function(x):
+        calls.append(x)
+        assert x > 0
+        return x * k
+
+    assert roles_of(function) == {"calls": "effect", "k": "value"}
+
+
+def test_a_nonlocal_counter_that_is_read_counts():
+    n = 0
+
+    def function():
+        nonlocal n
+        n += 1
+        return n
+
+    before = key(function)
+    function()
+    assert key(function) != before
+
+
+def test_a_captured_function_called_for_effect_counts_by_its_code():
+    def build(fill):
+        def function(out):
+            fill(out)
+            return out
+
+        return function
+
+    assert key(build(lambda out: out.append(1)), []) != key(build(lambda out: out.append(2)), [])
+    # … but not with what it is done to, if it is no function of its own
+    seen = []
+    before = key(build(seen.append), 1)
+    seen.append(1)
+    assert key(build(seen.append), 1) == before
+
+
+def test_random_numbers_are_never_left_out():
+    rng = random.Random(1)
+
+    def function(rows):
+        rng.shuffle(rows)
+        return rows
+
+    with pytest.raises(UnhashableArgument, match="pass a seed") as refused:
+        key(function, [1])
+    assert refused.value.path == "captured rng"
+
+
+def test_locks_loggers_and_modules_are_no_obstacle():
+    import logging
+    import math
+
+    lock, log, event = threading.Lock(), logging.getLogger("x"), threading.Event()
+
+    def function(x):
+        if not event.is_set() and lock.acquire(timeout=1):
+            lock.release()
+        return math.sin(x), log.name
+
+    assert set(captured_values(function)) == {"math"}
+    assert key(function, 1) == key(function, 1)
+
+
+def test_a_captured_value_that_cannot_be_hashed_is_an_error():
+    """Leaving it out would return one closure's result for another's."""
+    with open(__file__, "rb") as stream:
+
+        def function():
+            return stream.read()
+
+        with pytest.raises(UnhashableArgument) as refused:
+            key(function)
+    assert refused.value.path == "captured stream"
+
+
+def test_a_variable_without_a_value_yet():
+    def function():
+        return later
+
+    before = key(function)
+    later = 1
+    assert key(function) != before
+    assert function() == later
+
+
+def test_a_recursive_local_function():
+    def build(step):
+        def function(n):
+            return 0 if n <= 0 else 1 + function(n - step)
+
+        return function
+
+    assert key(build(1), 5) == key(build(1), 5) != key(build(2), 5)
+
+
+def test_super_is_no_captured_value():
+    class Base:
+        def run(self):
+            return 1
+
+    class Child(Base):
+        def run(self):
+            return super().run() + 1
+
+    assert watched_cells(Child.run) == []
+
+
+def test_without_a_source_everything_counts():
+    space = {}
+    exec(
+        "def make(calls):\n    def function(x):\n        calls.append(x)\n        return x\n    return function",
+        space,
+    )
+    calls = []
+    function = space["make"](calls)
+    before = key(function, 1)
+    function(1)
+    assert key(function, 1) != before
+
+
+def test_a_cached_function_is_its_name_and_version():
+    def build(body, version):
+        body.__qualname__ = "same"
+        return cacheable(body, _version=version)
+
+    one, two = build(lambda x: x + 1, 1), build(lambda x: x + 1, 2)
+    assert encode(one) != encode(two)
+    assert encode(one) == encode(build(lambda x: x + 1, 1))
+    assert key(lambda: one, *()) != key(lambda: two)
+
+    def user(f):
+        return lambda x: f(x)
+
+    assert key(user(one), 1) != key(user(two), 1)
+
+
+def test_a_decorator_above_a_cached_function_is_not_the_cached_function():
+    from tests.keys.test_call import retrying
+
+    @cacheable
+    def inner(x):
+        return x
+
+    assert encode(retrying(3)(inner)) != encode(inner)
+    assert encode(retrying(3)(inner)) != encode(retrying(4)(inner))
+
+
+# --- local classes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_local_class_is_its_methods_too():
+    def build(text):
+        space = {"__name__": __name__}
+        if text == "plus":
+
+            class Model:
+                def run(self, x):
+                    return x + 1
+
+        else:
+
+            class Model:
+                def run(self, x):
+                    return x - 1
+
+        del space
+        return Model
+
+    assert encode(build("plus")) == encode(build("plus")) != encode(build("minus"))
+    assert encode(build("plus")()) == encode(build("plus")()) != encode(build("minus")())
+
+
+def test_a_local_class_with_a_captured_value():
+    def build(k):
+        class Model:
+            factor = k
+
+            def run(self, x):
+                return x * k
+
+        return Model
+
+    assert encode(build(1)()) == encode(build(1)()) != encode(build(2)())
+
+
+def test_a_counter_on_a_local_class_does_not_change_its_key():
+    class Model:
+        runs = 0
+        seen = []  # noqa: RUF012
+
+        def run(self, x):
+            Model.runs += 1
+            self.seen.append(x)
+            return x
+
+    before = encode(Model())
+    Model().run(1)
+    assert encode(Model()) == before
+
+
+# --- registration ------------------------------------------------------------------------------------------------------
+
+
+def test_registered_types():
+    class Ring:
+        def __init__(self, n):
+            self.n = n
+            self.lock = threading.Lock()
+
+    class Sub(Ring):
+        pass
+
+    from scalable_cas.keys.nodes import Refused
+
+    with pytest.raises(Refused):
+        encode(Ring(1))
+    register_key(Ring, lambda ring: ring.n)
+    assert encode(Ring(1)) == encode(Ring(1)) != encode(Ring(2))
+    assert encode(Sub(1)) != encode(Ring(1))
+    one = encode(Sub(1))
+    register_key(Sub, lambda sub: (sub.n, "sub"))
+    assert encode(Sub(1)) != one
+    assert encode([Ring(1)]) != encode([1])
+
+
+@pytest.mark.parametrize("wrong", [(int, repr), (dict, repr), (object, repr), ("int", repr), (threading.Thread, 3)])
+def test_what_cannot_be_registered(wrong):
+    with pytest.raises(TypeError):
+        register_key(*wrong)
