@@ -178,7 +178,9 @@ def _module_of(code: CodeType) -> _Module | None:
     import linecache
 
     if stamp is None:  # a notebook's cell, the prompt of 3.13, doctest: they leave their text in linecache
-        text = "".join(linecache.getlines(name))
+        # not for other names: linecache would open what lies there, and a device has no end
+        noted = name.startswith("<") or name in linecache.cache
+        text = "".join(linecache.getlines(name)) if noted else ""
         stamp = text
     known = _parsed.get(name)
     if known is not None and known[0] == stamp:

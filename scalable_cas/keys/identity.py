@@ -68,7 +68,11 @@ def function_name(function: Any) -> str:
 def class_name(kind: type) -> str:
     """``module:qualname``."""
     module = kind.__module__
-    return f"{canonical_module(module) if isinstance(module, str) else ''}:{kind.__qualname__}"
+    if not isinstance(module, str):
+        return f":{kind.__qualname__}"
+    if module.startswith("pathlib."):  # 3.13 moved its classes to pathlib._local, 3.14 moved them back
+        module = "pathlib"
+    return f"{canonical_module(module)}:{kind.__qualname__}"
 
 
 def has_file(code: CodeType, module: str | None) -> bool:

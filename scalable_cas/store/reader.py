@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 
-import lmdb
 from blake3 import blake3
 
 from scalable_cas import clock
@@ -22,6 +21,7 @@ from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ScalableCasError
 from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
+from scalable_cas.storage.environment import READ_FAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             transaction = begin(database)
             row = transaction.get(rowkey)
             transaction.abort()
-        except lmdb.Error:
+        except READ_FAULT:
             row = store.index.ref(rowkey)  # with every remedy: a grown map, stale readers
         if row is None or len(row) < fixed:
             return MISS

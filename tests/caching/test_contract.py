@@ -73,7 +73,13 @@ def test_every_form_of_the_decorator():
     def plain(x):
         return x
 
-    for decorator in (cacheable, cacheable(), cacheable(ValueType), cacheable(return_type=int), cacheable(return_type=int, x=int)):
+    for decorator in (
+        cacheable,
+        cacheable(),
+        cacheable(ValueType),
+        cacheable(return_type=int),
+        cacheable(return_type=int, x=int),
+    ):
         wrapped = decorator(plain)
         assert wrapped(3) == 3
         assert wrapped.__wrapped__ is plain
@@ -165,7 +171,14 @@ def test_ignored_arguments_and_version():
 
 @pytest.mark.parametrize(
     "options",
-    [{"nonsense": int}, {"_ignore": ("nonsense",)}, {"_arg_types": {"nonsense": int}}, {"_version": 1.5}, {"_ttl": "1h"}, {"_store": 3}],
+    [
+        {"nonsense": int},
+        {"_ignore": ("nonsense",)},
+        {"_arg_types": {"nonsense": int}},
+        {"_version": 1.5},
+        {"_ttl": "1h"},
+        {"_store": 3},
+    ],
 )
 def test_wrong_options_are_type_errors_at_decoration(options):
     with pytest.raises(TypeError):
@@ -442,7 +455,9 @@ def test_store_option_takes_a_path_and_an_open_store(workdir):
     with Store.open(workdir / "other") as store:
         by_store = cacheable(_store=store)(body)
         assert by_store(1) == 1
-        assert [entry.function for entry in store.entries()] == [by_store.__module__ + "." + body.__qualname__]
+        assert [entry.function for entry in store.entries()] == [
+            by_store.__module__ + "." + body.__qualname__
+        ]
     assert runs == [1]
 
 

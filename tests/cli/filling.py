@@ -15,7 +15,9 @@ def digest(text: str, length: int = 32) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:length]
 
 
-def record(function: str, call: str, *, seconds: float = 0.5, age: int = 0, key: bytes | None = None) -> Record:
+def record(
+    function: str, call: str, *, seconds: float = 0.5, age: int = 0, key: bytes | None = None
+) -> Record:
     """The record of `function(call)`, stored `age` ns ago."""
     return Record(
         key or digest(f"{function} {call}"),

@@ -69,7 +69,10 @@ def test_pinned_entries_and_objects_survive_gc(cas, path, filled, workdir):
     oid = cas("hash-object", "-w", "file").out.strip()
     done = cas("pin", filled["large"][:8], oid)
     assert (done.code, done.out) == (0, "")
-    assert {row["id"]: row["kind"] for row in cas("pin", "--json").json} == {filled["large"]: "entry", oid: "object"}
+    assert {row["id"]: row["kind"] for row in cas("pin", "--json").json} == {
+        filled["large"]: "entry",
+        oid: "object",
+    }
     assert f"{filled['large']} entry report.draw" in cas("pin").lines
     assert cas("gc", "--older-than", "0").code == 0
     assert keys(cas) == {filled["large"]}
@@ -112,7 +115,12 @@ def test_gc_policies(cas, path):
         old = put(store, "m.f", "old", "x" * 100, age=50 * HOUR)
         new = put(store, "m.f", "new", "y" * 100, age=HOUR)
         other = put(store, "m.g", "other", "z" * 100, age=40 * HOUR)
-    assert cas("gc", "--keep-last", 1, "--older-than", "45h", "--dry-run", "--json").json["plan"]["entries"][0]["key"] == old
+    assert (
+        cas("gc", "--keep-last", 1, "--older-than", "45h", "--dry-run", "--json").json["plan"]["entries"][0][
+            "key"
+        ]
+        == old
+    )
     assert cas("gc", "--older-than", "45h").err.startswith("dropped 1 entry and 1 object")
     assert keys(cas) == {new, other}
     assert cas("gc", "--unused-for", "1d").code == 0
@@ -145,9 +153,25 @@ def test_gc_refuses_what_is_no_amount(cas, filled, option):
 def test_units():
     from scalable_cas.cli.context import DURATION, SIZE
 
-    durations = {"90": 90, "30s": 30, "15m": 900, "12h": 43_200, "30d": 2_592_000, "2w": 1_209_600, "1.5 h": 5400}
+    durations = {
+        "90": 90,
+        "30s": 30,
+        "15m": 900,
+        "12h": 43_200,
+        "30d": 2_592_000,
+        "2w": 1_209_600,
+        "1.5 h": 5400,
+    }
     assert {text: DURATION.convert(text, None, None) for text in durations} == durations
-    sizes = {"500": 500, "10k": 10_000, "10MB": 10**7, "1.5GiB": 1.5 * 2**30, "2 tb": 2e12, "1KiB": 1024, "7b": 7}
+    sizes = {
+        "500": 500,
+        "10k": 10_000,
+        "10MB": 10**7,
+        "1.5GiB": 1.5 * 2**30,
+        "2 tb": 2e12,
+        "1KiB": 1024,
+        "7b": 7,
+    }
     assert {text: SIZE.convert(text, None, None) for text in sizes} == sizes
 
 

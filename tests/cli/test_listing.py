@@ -31,7 +31,18 @@ def test_init_makes_a_store_once(cas, path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("status",), ("ls",), ("log",), ("du",), ("show-ref",), ("ls-objects",), ("count-objects", "-v"), ("verify",), ("gc", "--dry-run"), ("doctor",)],
+    [
+        ("status",),
+        ("ls",),
+        ("log",),
+        ("du",),
+        ("show-ref",),
+        ("ls-objects",),
+        ("count-objects", "-v"),
+        ("verify",),
+        ("gc", "--dry-run"),
+        ("doctor",),
+    ],
 )
 def test_looking_changes_nothing(cas, path, filled, arguments):
     before = tree(path)
@@ -44,11 +55,15 @@ def read_only(filled, path, monkeypatch):
     """The store as a user sees it who may not write there; tests may run as root, who may write anywhere."""
     access = os.access
     monkeypatch.setattr(
-        os, "access", lambda place, mode: not (mode == os.W_OK and str(place) == str(path)) and access(place, mode)
+        os,
+        "access",
+        lambda place, mode: not (mode == os.W_OK and str(place) == str(path)) and access(place, mode),
     )
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("ls",), ("verify",), ("du",), ("doctor",), ("gc", "--dry-run")])
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("ls",), ("verify",), ("du",), ("doctor",), ("gc", "--dry-run")]
+)
 def test_a_read_only_store_can_be_looked_into(cas, read_only, arguments):
     done = cas(*arguments)
     assert done.code == 0, done.err
@@ -84,7 +99,12 @@ def test_ls_json_has_a_row_for_each_entry(cas, filled):
 def test_ls_is_a_table_with_one_line_an_entry(cas, filled):
     done = cas("ls")
     assert done.lines[0].split() == ["KEY", "FUNCTION", "SIZE", "AGE", "TOOK", "CODEC"]
-    assert [line.split()[1] for line in done.lines[1:]] == ["model.Grid.run", "model.run", "model.run", "report.draw"]
+    assert [line.split()[1] for line in done.lines[1:]] == [
+        "model.Grid.run",
+        "model.run",
+        "model.run",
+        "report.draw",
+    ]
     text = next(line for line in done.lines if filled["text"][:12] in line)
     assert re.search(r" 10 B +2(\.\d+)? s +60 s +str$", text)
 
@@ -167,7 +187,7 @@ def test_du(cas, filled):
     rows = {row["function"]: row for row in cas("du", "--json").json}
     assert rows["model.run"]["entries"] == 2
     assert rows["report.draw"]["raw"] == 5000
-    assert 0 < rows["report.draw"]["stored"]
+    assert rows["report.draw"]["stored"] > 0
     assert [row["function"] for row in cas("du", "draw", "--json").json] == ["report.draw"]
     assert cas("du").lines[0].split() == ["DISK", "SHARED", "VALUES", "ENTRIES", "FUNCTION"]
     assert cas("du", "nothing").code == 1

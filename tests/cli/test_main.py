@@ -14,7 +14,19 @@ import scalable_cas
 from scalable_cas.cli.main import NAMES, SECTIONS
 from tests.conftest import ROOT
 
-NEEDS_NO_ARGUMENT = ("status", "ls", "log", "du", "show-ref", "ls-objects", "count-objects", "verify", "gc", "reindex", "report")
+NEEDS_NO_ARGUMENT = (
+    "status",
+    "ls",
+    "log",
+    "du",
+    "show-ref",
+    "ls-objects",
+    "count-objects",
+    "verify",
+    "gc",
+    "reindex",
+    "report",
+)
 
 
 def start(cwd, *arguments, **options):
@@ -53,7 +65,10 @@ def test_every_command_has_help_without_a_store(cas, name):
 def test_without_a_store_a_command_says_so_and_makes_none(cas, path, name):
     done = cas(name)
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"error: no store at {path}; run `scalable-cas init`, or call a decorated function there\n"
+    assert (
+        done.err
+        == f"error: no store at {path}; run `scalable-cas init`, or call a decorated function there\n"
+    )
     assert not path.exists()
 
 
@@ -131,7 +146,9 @@ def test_signals(workdir, number, code):
     (workdir / "one").write_bytes(b"1")
     os.mkfifo(workdir / "pipe")
     child = start(workdir, "hash-object", "one", "pipe")
-    assert re.fullmatch(rb"[0-9a-f]{64}\n", child.stdout.readline())  # so it is at work, and about to wait for the pipe
+    assert re.fullmatch(
+        rb"[0-9a-f]{64}\n", child.stdout.readline()
+    )  # so it is at work, and about to wait for the pipe
     child.send_signal(number)
     _, err = child.communicate(timeout=60)
     assert child.returncode == code
@@ -140,7 +157,10 @@ def test_signals(workdir, number, code):
 
 def test_console_script_and_module_are_the_same(run, workdir):
     assert run("-m", "scalable_cas", "init").returncode == 0
-    assert run("-c", "import sys; from scalable_cas.cli.main import main; sys.exit(main(['status']))").returncode == 0
+    assert (
+        run("-c", "import sys; from scalable_cas.cli.main import main; sys.exit(main(['status']))").returncode
+        == 0
+    )
 
 
 def test_a_name_that_would_steer_the_terminal_is_shown_as_text(cas, path):
@@ -159,5 +179,9 @@ def test_a_name_that_would_steer_the_terminal_is_shown_as_text(cas, path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(run, shell):
-    done = run("-c", "import sys; from scalable_cas.cli.main import main; sys.exit(main())", _SCALABLE_CAS_COMPLETE=f"{shell}_source")
+    done = run(
+        "-c",
+        "import sys; from scalable_cas.cli.main import main; sys.exit(main())",
+        _SCALABLE_CAS_COMPLETE=f"{shell}_source",
+    )
     assert "_SCALABLE_CAS_COMPLETE" in done.stdout

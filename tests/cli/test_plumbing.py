@@ -140,7 +140,8 @@ def test_show_ref(cas, filled, objects):
     rows = [
         f"{objects['pickled']} {filled['pickled']} model.Grid.run",
         *sorted(
-            (f"{objects[call]} {filled[call]} model.run" for call in ("small", "text")), key=lambda row: row[65:]
+            (f"{objects[call]} {filled[call]} model.run" for call in ("small", "text")),
+            key=lambda row: row[65:],
         ),
         f"{objects['large']} {filled['large']} report.draw",
     ]
@@ -189,5 +190,14 @@ def test_count_objects(cas, path, filled):
     (path / "objects" / "stray").write_bytes(b"x")
     (path / "tmp" / "1.2.3").write_bytes(b"x")
     rows = dict(line.split(": ") for line in cas("count-objects", "-v").lines)
-    assert list(rows) == "count size in-pack packs size-pack garbage size-garbage quarantined".split()
+    assert list(rows) == [
+        "count",
+        "size",
+        "in-pack",
+        "packs",
+        "size-pack",
+        "garbage",
+        "size-garbage",
+        "quarantined",
+    ]
     assert (rows["count"], rows["in-pack"], rows["garbage"], rows["quarantined"]) == ("4", "0", "2", "0")

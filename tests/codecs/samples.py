@@ -47,7 +47,7 @@ class Shape(Enum):
     NOT_A_NUMBER = float("nan")
 
 
-Pair = namedtuple("Pair", "left right")  # noqa: PYI024  # both forms are used in the wild
+Pair = namedtuple("Pair", "left right")  # both forms are used in the wild
 
 
 class Point(NamedTuple):

@@ -133,7 +133,7 @@ def test_objects_that_break_when_looked_at_are_no_error():
         [Point(1), Point(2, [3]), Pair(1, (2,))],
         [Run("a", [1]), Child("b", [2], (3,)), Slotted(1), Frozen((1, 2))],
         [datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Paris")) for fold in (0, 1)],
-        [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)],  # noqa: DTZ001
+        [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)],
         [timezone(timedelta(0), "UTC"), timezone(timedelta(hours=1), "x"), timezone(-timedelta(seconds=1))],
         [timedelta.min, timedelta.max, timedelta(microseconds=-1)],
         [Decimal(text) for text in ("-0", "1E+5", "0.00", "NaN123", "-sNaN7", "Infinity", "1e-999999")],

@@ -31,9 +31,21 @@ def main(folder: Path) -> None:
     store = StoreCore(folder / "store", create=True)
     manifest = {"entries": {}, "objects": {}}
     for number, (name, value) in enumerate(VALUES.items()):
-        record = Record(bytes([number + 1]) * 32, b"golden00", f"golden.{name}", created=10**18 + number, seconds=0.25, version=number)
+        record = Record(
+            bytes([number + 1]) * 32,
+            b"golden00",
+            f"golden.{name}",
+            created=10**18 + number,
+            seconds=0.25,
+            version=number,
+        )
         store.save(record, encode(value))
-        manifest["entries"][name] = {"rowkey": record.rowkey.hex(), "codec": record.codec, "oid": record.oid.hex(), "repr": repr(value)}
+        manifest["entries"][name] = {
+            "rowkey": record.rowkey.hex(),
+            "codec": record.codec,
+            "oid": record.oid.hex(),
+            "repr": repr(value),
+        }
     forgotten = Record(b"\x77" * 32, b"golden00", "golden.forgotten", created=10**18, seconds=0.1)
     store.save(forgotten, encode("gone"))
     store.forget([forgotten.rowkey])

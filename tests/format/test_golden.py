@@ -38,7 +38,11 @@ def test_every_entry_and_object_of_a_golden_store_comes_back(golden):
             value = store.read(bytes.fromhex(entry["rowkey"]), Counters(), None)
             assert repr(value) == entry["repr"], name
             record = store.index.record(bytes.fromhex(entry["rowkey"]))
-            assert (record.codec, record.oid.hex(), record.function) == (entry["codec"], entry["oid"], f"golden.{name}")
+            assert (record.codec, record.oid.hex(), record.function) == (
+                entry["codec"],
+                entry["oid"],
+                f"golden.{name}",
+            )
         assert store.read(bytes.fromhex(manifest["forgotten"]), Counters(), None) is MISS
         for oid, expected in manifest["objects"].items():
             _, content = store.get_object(bytes.fromhex(oid))

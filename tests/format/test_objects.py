@@ -43,7 +43,10 @@ def test_the_keys_printed_in_the_specification_are_the_ones_in_use():
 
 def test_the_hexdump_in_the_specification_is_an_object():
     block = re.search(r"```text\n(0000.*?)```", PAGE.read_text(), re.DOTALL).group(1)
-    data = b"".join(bytes.fromhex(re.match(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)", line).group(2)) for line in block.splitlines())
+    data = b"".join(
+        bytes.fromhex(re.match(r"([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)", line).group(2))
+        for line in block.splitlines()
+    )
     head = header.unpack(data)
     content = header.decode(head, data[header.HEADER_BYTES :])
     assert content == b"hello, hello, hello"
@@ -52,7 +55,9 @@ def test_the_hexdump_in_the_specification_is_an_object():
     assert written.pack() + payload == data
 
 
-contents = st.one_of(st.binary(max_size=2000), st.binary(max_size=20).map(lambda b: b * 200), st.just(bytes(200_000)))
+contents = st.one_of(
+    st.binary(max_size=2000), st.binary(max_size=20).map(lambda b: b * 200), st.just(bytes(200_000))
+)
 
 
 @given(content=contents, kind=st.sampled_from(sorted(kinds.KIND_NAMES)))
@@ -62,7 +67,12 @@ def test_what_is_encoded_comes_back(content, kind):
     packed = head.pack()
     assert len(packed) == header.HEADER_BYTES
     again = header.unpack(packed)
-    assert (again.kind, again.oid, again.raw_size, again.stored_size) == (kind, oid, len(content), len(payload))
+    assert (again.kind, again.oid, again.raw_size, again.stored_size) == (
+        kind,
+        oid,
+        len(content),
+        len(payload),
+    )
     assert bytes(header.decode(again, payload)) == content
 
 

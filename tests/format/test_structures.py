@@ -117,7 +117,9 @@ def test_a_segment_comes_back(bodies):
     data = _segment(bodies)
     assert journal.unpack_segment_head(data) == (bytes(16), b"i" * 16, 123)
     assert _read(data) == (bodies, 0, 0)
-    assert all(frame.tag == journal.frame_tag(frame.body, SECRET) for frame in list(journal.frames(data))[:-1])
+    assert all(
+        frame.tag == journal.frame_tag(frame.body, SECRET) for frame in list(journal.frames(data))[:-1]
+    )
 
 
 @given(bodies=st.lists(st.binary(min_size=1, max_size=60), min_size=3, max_size=5), data=st.data())
@@ -147,10 +149,26 @@ def test_a_frame_inside_a_body_is_not_taken_for_a_record():
     assert _read(_segment([inner, b"next"])) == ([inner, b"next"], 0, 0)
 
 
-@given(rowkey=st.binary(min_size=40, max_size=40), inline=st.none() | st.binary(max_size=50), at=st.integers(0, 10_000), flip=st.integers(1, 255))
+@given(
+    rowkey=st.binary(min_size=40, max_size=40),
+    inline=st.none() | st.binary(max_size=50),
+    at=st.integers(0, 10_000),
+    flip=st.integers(1, 255),
+)
 def test_a_flipped_bit_of_a_row_breaks_its_tag(rowkey, inline, at, flip):
     row = rows.pack_ref(
-        rowkey, SECRET, flags=0, codec="plain", kind=VALUE, created=1, seconds=0.5, size=9, inode=3, changed=4, oid=bytes(32), inline=inline
+        rowkey,
+        SECRET,
+        flags=0,
+        codec="plain",
+        kind=VALUE,
+        created=1,
+        seconds=0.5,
+        size=9,
+        inode=3,
+        changed=4,
+        oid=bytes(32),
+        inline=inline,
     )
     assert rows.ref_tag(rowkey, row[16:], SECRET) == row[:16]
     damaged = bytearray(row)

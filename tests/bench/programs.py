@@ -1,0 +1,230 @@
+"""The programs that the benchmark times, one process each: `python programs.py WHAT PEER FOLDER`. Prints one JSON line.
+
+Every peer caches the same function. A time is the best of several passes, because on a shared machine the rest is noise.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+
+
+def record(i):
+    return {"id": i, "name": "sample", "value": i * 0.5, "ok": True, "note": None}
+
+
+def configured(name, config):
+    return {"id": config["k0"], "name": name, "value": 0.5, "ok": True, "note": None}
+
+
+def wrapped(peer, function, folder):
+    if peer == "scalable-cas":
+        from scalable_cas import cacheable
+
+        os.environ["SCALABLE_CACHE_DIR"] = folder
+        return cacheable(function)
+    if peer == "diskcache":
+        import diskcache
+
+        return diskcache.Cache(folder).memoize()(function)
+    if peer == "joblib":
+        import joblib
+
+        return joblib.Memory(folder, verbose=0).cache(function)
+    if peer == "lmdb+pickle":  # the floor: no key, no check, no function identity
+        return _lmdb(function, folder)
+    if peer == "one file":
+        return _files(function, folder)
+    raise SystemExit(f"no peer {peer}")
+
+
+def _lmdb(function, folder):
+    import pickle
+
+    import lmdb
+
+    env = lmdb.open(folder, map_size=1 << 30, sync=False)
+
+    def call(*args):
+        key = pickle.dumps(args)
+        with env.begin() as transaction:
+            found = transaction.get(key)
+        if found is not None:
+            return pickle.loads(found)
+        value = function(*args)
+        with env.begin(write=True) as transaction:
+            transaction.put(key, pickle.dumps(value))
+        return value
+
+    return call
+
+
+def _files(function, folder):
+    import pickle
+
+    for i in range(256):
+        os.makedirs(f"{folder}/{i:02x}")
+
+    def call(i):
+        path = f"{folder}/{i % 256:02x}/{i}"
+        fd = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        os.write(fd, pickle.dumps(function(i)))
+        os.close(fd)
+        os.rename(path + ".tmp", path)
+
+    return call
+
+
+def _best(passes, work, count):
+    best = float("inf")
+    for _ in range(passes):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best / count * 1e6
+
+
+def hits(peer, folder, count=10_000, passes=5):
+    function = wrapped(peer, record, folder)
+    order = list(range(count))
+    for i in order:
+        function(i)
+    time.sleep(0.2)  # whatever writes behind the scenes has written
+    random.Random(1).shuffle(order)
+
+    def work():
+        for i in order:
+            function(i)
+
+    return {"us": _best(passes, work, count)}
+
+
+def config_hits(peer, folder):
+    function = wrapped(peer, configured, folder)
+    configs = [
+        {f"k{k}": (n if k == 0 else k * 1.5 if k % 2 else f"text {k}") for k in range(20)} for n in range(500)
+    ]
+    for config in configs:
+        function("run", config)
+    time.sleep(0.2)
+
+    def work():
+        for config in configs:
+            function("run", config)
+
+    return {"us": _best(9, work, len(configs))}
+
+
+def puts(peer, folder):
+    function = wrapped(peer, record, folder)
+    function(-1)
+
+    def work():
+        for i in range(10_000):
+            function(i)
+
+    return {"us": _best(1, work, 10_000)}
+
+
+def many(peer, folder):
+    return {
+        "us_1000": hits(peer, folder + "-small", 1_000, 20)["us"],
+        "us_200000": hits(peer, folder + "-large", 200_000, 3)["us"],
+    }
+
+
+def first(peer, folder):
+    """Import and one hit; the parent times the whole process."""
+    function = wrapped(peer, record, folder)
+    function(1)
+    return {}
+
+
+def bare(peer, folder):
+    return {}
+
+
+def _stampede_worker(peer, folder, log, barrier):
+    def slow(k):
+        with open(log, "ab") as file:
+            file.write(b"x")
+        time.sleep(0.1)
+        return {"k": k}
+
+    slow.__qualname__ = "slow"
+    function = wrapped(peer, slow, folder)
+    barrier.wait()
+    for k in range(50):
+        function(k)
+
+
+def stampede(peer, folder):
+    log = folder + ".log"
+    barrier = multiprocessing.Barrier(9)
+    workers = [
+        multiprocessing.Process(target=_stampede_worker, args=(peer, folder, log, barrier)) for _ in range(8)
+    ]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    start = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    return {"runs": os.path.getsize(log), "seconds": time.perf_counter() - start}
+
+
+def _filler(peer, folder, start, barrier):
+    function = wrapped(peer, record, folder)
+    barrier.wait()
+    for i in range(start, start + 2_000):
+        function(i)
+
+
+def parallel(peer, folder):
+    barrier = multiprocessing.Barrier(9)
+    workers = [
+        multiprocessing.Process(target=_filler, args=(peer, folder, n * 2_000, barrier)) for n in range(8)
+    ]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    start = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    seconds = time.perf_counter() - start
+    lost = None
+    if peer == "scalable-cas":
+        function = wrapped(peer, record, folder)
+        lost = sum(not function.is_cached(i) for i in range(16_000))
+    return {"per_second": 16_000 / seconds, "lost": lost}
+
+
+def verify(peer, folder):
+    """2 GB of numbers that compress 2.9 times, in 16 results of 125 MB."""
+    import array
+
+    from scalable_cas.api import Store
+
+    with Store.init(folder) as store:
+        for n in range(16):
+            rng = random.Random(n)
+            block = array.array("q", [rng.randrange(100_000) for _ in range(250_000)]).tobytes()
+            store.put_bytes(n.to_bytes(8, "little") + block * 62)
+        start = time.perf_counter()
+        outcome = store.verify()
+        seconds = time.perf_counter() - start
+    return {
+        "gb_per_second": outcome.bytes / seconds / 1e9,
+        "findings": len(outcome.findings),
+        "gb": outcome.bytes / 1e9,
+    }
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    what, peer, folder = sys.argv[1:]
+    print(json.dumps(globals()[what](peer, folder)))
