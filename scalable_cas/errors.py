@@ -41,7 +41,7 @@ class CorruptObject(ScalableCasError):
     """The stored bytes are not those that the name promises. ``oid`` is hex."""
 
     def __init__(self, oid: str, reason: str) -> None:
-        super().__init__(f"object {oid} is damaged: {reason}; run `scalable-cas verify`")
+        super().__init__(f"object {oid} is damaged: {reason}")
         self.oid = oid
         self.reason = reason
 

@@ -9,9 +9,10 @@ from collections import namedtuple
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
 from scalable_cas.codecs.base import encode
-from scalable_cas.errors import CacheWarning, NotStorable
+from scalable_cas.errors import NotStorable
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
@@ -101,9 +102,7 @@ class CachedFunction:
         """One `CacheWarning` per text and wrapper."""
         if text not in self._said:
             self._said.add(text)
-            import warnings
-
-            warnings.warn(f"{self.keyer.name}: {text}", CacheWarning, stacklevel=4)
+            saying.warn(f"{self.keyer.name}: {text}")
 
     # --- calls -----------------------------------------------------------------------------------------
 

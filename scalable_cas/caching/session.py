@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 from scalable_cas import clock, config
-from scalable_cas.errors import CacheWarning, ScalableCasError
-from scalable_cas.store import core, lifecycle
+from scalable_cas.errors import ScalableCasError
+from scalable_cas.store import core, lifecycle, saying
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def warn_once(error: BaseException) -> None:
     text = str(error)
     if text not in _said:
         _said.add(text)
-        import warnings
-
-        warnings.warn(f"{text}; the function runs without its cache", CacheWarning, stacklevel=5)
+        saying.warn(f"{text}; the function runs without its cache")
 
 
 def _forget() -> None:

@@ -11,7 +11,7 @@ from scalable_cas.format.layout import CONFIG_FILE, TMP
 from scalable_cas.storage import fs
 
 
-@click.group("config")
+@click.group("config", no_args_is_help=False)
 def command() -> None:
     """Read and change the settings of the store."""
 

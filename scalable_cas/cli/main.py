@@ -70,7 +70,11 @@ class Commands(click.Group):
                 formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in rows])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,  # answered below: click 8.1 would call it fine, 8.2 wrong usage
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--store", "path", metavar="PATH", help="Use the store at PATH.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more: which store it is, and details of the work.")
@@ -87,6 +91,9 @@ def cli(context: click.Context, path: str | None, quiet: bool, verbose: bool) ->
         raise click.UsageError("-q and -v contradict each other")
     if path is not None and not path:
         raise click.BadParameter("an empty path", param_hint="--store")
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
     context.obj = Session(context, path, quiet=quiet, verbose=verbose)
 
 

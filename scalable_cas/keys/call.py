@@ -222,14 +222,18 @@ class CallKeyer:
             return encoded
         from .captured import values_of
 
-        if self._watched is None:  # at the first call, not at decoration: reading the source takes milliseconds
+        if (
+            self._watched is None
+        ):  # at the first call, not at decoration: reading the source takes milliseconds
             self._watched = self._watch()
         for suffix, watched, inner in self._watched:
             for name, value in values_of(watched).items():
-                # What a decorator wraps is the function itself: its name is in the header, and its code is not
-                # in the key.
+                # What a decorator wraps is the function itself: its name is in the header, and its code is
+                # not in the key.
                 if value is not inner:
-                    encoded.append(("c", name + suffix, self._encoded(name, value, inputs, place="captured ")))
+                    encoded.append(
+                        ("c", name + suffix, self._encoded(name, value, inputs, place="captured "))
+                    )
         return encoded
 
     def _watch(self) -> list[tuple[str, Watched, object]]:

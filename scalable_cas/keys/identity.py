@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-
 class _Probe:
     def method(self) -> None:
         """Only its type is wanted."""
@@ -60,9 +59,11 @@ def module_of(function: Any) -> str:
 
 
 def function_name(function: Any) -> str:
-    """``module:qualname``."""
+    """``module:qualname``; of an object that can be called, that of its class."""
+    if isinstance(function, type):
+        return class_name(function)
     qualname = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    return f"{module_of(function)}:{qualname or type(function).__qualname__}"
+    return f"{module_of(function)}:{qualname}" if qualname else class_name(type(function))
 
 
 def class_name(kind: type) -> str:
@@ -72,7 +73,20 @@ def class_name(kind: type) -> str:
         return f":{kind.__qualname__}"
     if module.startswith("pathlib."):  # 3.13 moved its classes to pathlib._local, 3.14 moved them back
         module = "pathlib"
-    return f"{canonical_module(module)}:{kind.__qualname__}"
+    return f"{canonical_module(module, _file_of(kind, module))}:{kind.__qualname__}"
+
+
+def _file_of(kind: type, module: str) -> str | None:
+    """The file of a script's class, as its first method tells: a profiler runs a script in its own
+    ``__main__``.
+    """
+    if module in MAIN_NAMES:
+        for item in vars(kind).values():
+            name = getattr(getattr(item, "__code__", None), "co_filename", None)
+            own = getattr(item, "__module__", None) == module and not hasattr(item, "__wrapped__")
+            if own and isinstance(name, str) and not name.startswith("<"):
+                return name
+    return None
 
 
 def has_file(code: CodeType, module: str | None) -> bool:
@@ -96,7 +110,8 @@ def is_everywhere(kind: type) -> bool:
     notebook.
     """
     return "<locals>" not in kind.__qualname__ and not (
-        kind.__module__ in MAIN_NAMES and canonical_module(kind.__module__) == "__main__"
+        kind.__module__ in MAIN_NAMES
+        and canonical_module(kind.__module__, _file_of(kind, kind.__module__)) == "__main__"
     )
 
 

@@ -110,7 +110,6 @@ def _pickles_like(kind: type, base: type) -> bool:
 
 def _subclass(kind: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
     """An instance of a subclass of a type that is encoded by itself: class, attributes, base value."""
-
     part = class_part(kind)
 
     def decompose(value: Any, _: Walk) -> Node:

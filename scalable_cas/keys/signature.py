@@ -101,8 +101,8 @@ class Plain:
 def stub_of(function: Any, parameters: Plain) -> Any:
     """A function with the name and parameters of a plain one, and an empty body.
 
-    Called with wrong arguments it raises what the real one would, in Python's own words, and cannot run anything.
-    (``inspect`` has other words, and on 3.13 accepts calls that Python does not.)
+    Called with wrong arguments it raises what the real one would, in Python's own words, and cannot run
+    anything. (``inspect`` has other words, and on 3.13 accepts calls that Python does not.)
     """
     code = function.__code__
     pieces = []

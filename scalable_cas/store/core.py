@@ -10,14 +10,14 @@ import os
 import threading
 
 from scalable_cas import clock, config
-from scalable_cas.errors import CacheWarning, IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly
+from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import Record, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.loose import LooseObjects
 from scalable_cas.storage.secret import user_secret
-from scalable_cas.store import lifecycle, opening
+from scalable_cas.store import lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.notes import Notes
@@ -133,7 +133,10 @@ class StoreCore:
         except IndexDamaged as error:
             if not self._heal or read_only:
                 raise
-            self.trouble(error, "; it has been rebuilt from files")
+            said = (
+                f"the index {error.path} could not be used ({error.reason}) and has been rebuilt from files"
+            )
+            self.trouble(ScalableCasError(said))
             return place.rebuild(self.journal, self.objects)
 
     def flush(self) -> None:
@@ -194,7 +197,7 @@ class StoreCore:
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on threads of ours
         until a caller can be told.
         """
-        cause = f"{type(error).__name__}:{getattr(error, 'path', '') or getattr(error, 'oid', '') or error}"
+        cause = getattr(error, "oid", "") or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
         if cause in self._said:
             return
         self._said.add(cause)
@@ -203,11 +206,7 @@ class StoreCore:
     def say(self) -> None:
         """Emit the warnings that were kept back."""
         while self._unsaid:
-            import warnings
-
-            # stacklevel 4: the caller of the decorated function, past say, the wrapper's slow path and the
-            # wrapper
-            warnings.warn(self._unsaid.pop(0), CacheWarning, stacklevel=4)
+            saying.warn(self._unsaid.pop(0))
 
     # --- entries ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,13 @@ from blake3 import blake3
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
 from scalable_cas.codecs.plain import unpack as unpack_plain
-from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ScalableCasError
+from scalable_cas.errors import (
+    CorruptObject,
+    MalformedObject,
+    ObjectNotFound,
+    ScalableCasError,
+    UntrustedEntry,
+)
 from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.storage.environment import READ_FAULT
@@ -157,10 +163,14 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
             codec, kind, content, lambda ref: _buffer(store, ref), trusted=not flags & rows.FOREIGN
         )
     except CorruptObject as error:
-        store.trouble(error)
+        store.trouble(error, "; the function runs and the object is replaced")
         store.discard_damaged(bytes.fromhex(error.oid))
         return MISS
-    except (ObjectNotFound, ScalableCasError) as error:
+    except UntrustedEntry as error:
+        remedy = "`scalable-cas reindex --adopt` takes over all entries of a store that you trust"
+        store.trouble(error, f"; the entry {rowkey[8:].hex()} is computed anew; {remedy}")
+        return MISS
+    except ScalableCasError as error:
         store.trouble(error)
         return MISS
     _count(store, rowkey, seconds, counters)

@@ -74,7 +74,16 @@ def test_without_a_store_a_command_says_so_and_makes_none(cas, path, name):
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("nope",), ("ls", "a", "b"), ("ls", "--nope"), ("-q", "-v", "ls"), ("--store", "", "ls"), ("show",)],
+    [
+        (),
+        ("nope",),
+        ("ls", "a", "b"),
+        ("ls", "--nope"),
+        ("-q", "-v", "ls"),
+        ("--store", "", "ls"),
+        ("show",),
+        ("config",),
+    ],
 )
 def test_wrong_usage_is_2(cas, arguments):
     done = cas(*arguments)

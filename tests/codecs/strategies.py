@@ -41,9 +41,9 @@ zones = (
 )
 parts = st.text(st.characters(exclude_characters="\0/", exclude_categories=("Cs",)), max_size=5)
 
-# Deferred, because hypothesis writes a strategy out in full when it reports one.
-hashable_leaves = st.deferred(
-    lambda: (
+
+def _hashable_leaves():
+    return (
         st.none()
         | st.booleans()
         | integers
@@ -68,9 +68,12 @@ hashable_leaves = st.deferred(
         | st.integers(0, 3).map(Access)
         | st.integers(-8, 8).map(Bits)
     )
-)
-keys = st.recursive(
-    hashable_leaves,
+
+
+# Deferred, because hypothesis writes a strategy out in full, wherever it occurs, when it retries a draw.
+keys = st.deferred(lambda: _keys)
+_keys = st.recursive(
+    _hashable_leaves(),
     lambda inner: (
         st.lists(inner, max_size=3).map(tuple)
         | st.frozensets(inner, max_size=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scalable_cas.errors import CacheWarning
 from scalable_cas.ops.verify import verify
 from scalable_cas.store.core import StoreCore
 from scalable_cas.store.reader import MISS
@@ -60,5 +61,7 @@ def test_without_the_writers_key_nothing_runs_code_and_plain_data_comes_back(gol
             value = again.read(bytes.fromhex(entry["rowkey"]), Counters(), None)
             if "pickle" in entry["codec"]:
                 assert value is MISS
+                with pytest.warns(CacheWarning, match="adopt"):
+                    again.say()
             else:
                 assert repr(value) == entry["repr"], name

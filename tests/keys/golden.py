@@ -1,7 +1,8 @@
-"""Golden keys: what the recipe gives for known values. `python -m tests.keys.golden` adds missing ones, and changes none.
+"""Golden keys: what the recipe gives for known values. `python -m tests.keys.golden` adds missing ones, and
+changes none.
 
-An entry that no longer comes out right means that every stored result of every user has lost its key. Then either the code is
-wrong, or the recipe needs a new number, and a new file.
+An entry that no longer comes out right means that every stored result of every user has lost its key. Then
+either the code is wrong, or the recipe needs a new number, and a new file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ FILE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "keys-v1.json"
 
 NAMES = {
     **{name: value for name, value in vars(samples).items() if not name.startswith("_")},
-    **dict(array=array, collections=collections, dt=dt, decimal=decimal, fractions=fractions, functools=functools),
+    **dict(
+        array=array, collections=collections, dt=dt, decimal=decimal, fractions=fractions, functools=functools
+    ),
     **dict(ipaddress=ipaddress, math=math, operator=operator, pathlib=pathlib, re=re, types=types, uuid=uuid),
     **dict(zoneinfo=zoneinfo, ValueType=ValueType, ObjectType=ObjectType, FileType=FileType, samples=samples),
 }

@@ -1,4 +1,6 @@
-"""Types and functions that the golden keys are made of. What is here never changes: its names and code are in those keys."""
+"""Types and functions that the golden keys are made of. What is here never changes: its names and code are in
+those keys.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""From a call to its key: binding, names, versions, ignored and declared arguments, captured variables, identity."""
+"""From a call to its key: binding, names, versions, ignored and declared arguments, captured variables,
+identity.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from scalable_cas.errors import UnhashableArgument
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.wrappers import FileType, GenericType, ObjectType, UtilityType, ValueType
@@ -33,7 +36,7 @@ def sub(x, y):
     return x - y
 
 
-# --- the faults of the predecessor (research: U1 to U21; those of files and types are in the other modules) ------------
+# --- the faults of the predecessor (research: U1 to U21; those of files and types are in the other modules)
 
 
 def test_arguments_do_not_change_places():
@@ -76,7 +79,7 @@ def test_huge_integers():
     assert key(keyer(sub), 10**5000, 1) != key(keyer(sub), 10**5000 + 1, 1)
 
 
-# --- binding -----------------------------------------------------------------------------------------------------------
+# --- binding -----------------------------------------------------------------------------------------------
 
 
 def test_however_an_argument_is_passed():
@@ -93,7 +96,10 @@ def test_keywords_beyond_the_parameters():
     assert key(made, 1, d=4, y=1, z=2) == key(made, 1, z=2, d=4, y=1)
     assert key(made, 1, d=4, y=1) != key(made, 1, d=4, z=1)
     # a positional-only name may come again as a keyword of **more
-    assert len({key(made, 1, d=4, a=2), key(made, 2, d=4, a=1), key(made, 1, 2, d=4), key(made, 1, d=4, b=2)}) == 4
+    assert (
+        len({key(made, 1, d=4, a=2), key(made, 2, d=4, a=1), key(made, 1, 2, d=4), key(made, 1, d=4, b=2)})
+        == 4
+    )
 
 
 def test_positional_arguments_beyond_the_parameters_count_in_order():
@@ -103,19 +109,31 @@ def test_positional_arguments_beyond_the_parameters_count_in_order():
 
 
 def test_names_in_other_order_are_the_same_call():
-    assert keyer(lambda a, b: 0).name == "tests.keys.test_call.test_names_in_other_order_are_the_same_call.<locals>.<lambda>"
+    assert (
+        keyer(lambda a, b: 0).name
+        == "tests.keys.test_call.test_names_in_other_order_are_the_same_call.<locals>.<lambda>"
+    )
     spaces = []
     for parameters in ("a, b", "b, a", "*, b, a"):
         space = {"__name__": "other_order"}
         exec(f"def run({parameters}):\n    pass", space)
         spaces.append(space["run"])
-    keys = [CallKeyer(f, arg_types={}, known_as=("m:run", None)).bind((), {"a": 1, "b": 2}, None)[0] for f in spaces]
+    keys = [
+        CallKeyer(f, arg_types={}, known_as=("m:run", None)).bind((), {"a": 1, "b": 2}, None)[0]
+        for f in spaces
+    ]
     assert len(set(keys)) == 1
 
 
 @pytest.mark.parametrize(
     "args, kwargs",
-    [((), {}), ((1,), {}), ((), {"a": 1, "d": 1}), ((1, 2, 3), {"c": 1, "d": 2}), ((1,), {"d": 1, "c": 1, "b": 1})],
+    [
+        ((), {}),
+        ((1,), {}),
+        ((), {"a": 1, "d": 1}),
+        ((1, 2, 3), {"c": 1, "d": 2}),
+        ((1,), {"d": 1, "c": 1, "b": 1}),
+    ],
 )
 def test_a_wrong_call_raises_what_python_raises(args, kwargs):
     made = keyer(everything)
@@ -129,7 +147,9 @@ def test_a_wrong_call_raises_what_python_raises(args, kwargs):
         assert len(made.bind(args, kwargs, None)[0]) == 32
 
 
-@pytest.mark.parametrize("args, kwargs", [((), {}), ((1,), {}), ((1, 2, 3), {}), ((1, 2), {"y": 1}), ((1, 2), {"z": 1})])
+@pytest.mark.parametrize(
+    "args, kwargs", [((), {}), ((1,), {}), ((1, 2, 3), {}), ((1, 2), {"y": 1}), ((1, 2), {"z": 1})]
+)
 def test_a_wrong_call_of_a_simple_function(args, kwargs):
     with pytest.raises(TypeError) as expected:
         sub(*args, **kwargs)
@@ -185,7 +205,7 @@ def test_async_functions_and_generators_bind_like_others():
     assert asyncio.run(function(1)) == 1
 
 
-# --- odd callables -----------------------------------------------------------------------------------------------------
+# --- odd callables -----------------------------------------------------------------------------------------
 
 
 def test_partial_is_the_function_with_its_arguments():
@@ -279,7 +299,7 @@ def test_a_decorator_that_adds_an_argument():
         key(keyer(with_session(load), types={"table": FileType}), "a.csv")
 
 
-# --- version, seed, identity -------------------------------------------------------------------------------------------
+# --- version, seed, identity -------------------------------------------------------------------------------
 
 
 def test_versions():
@@ -324,7 +344,7 @@ def test_a_keyer_pickles_with_what_it_found():
     assert pickle.loads(pickle.dumps(elsewhere)).fnid == elsewhere.fnid != keyer(sub).fnid
 
 
-# --- ignored -----------------------------------------------------------------------------------------------------------
+# --- ignored -----------------------------------------------------------------------------------------------
 
 
 def test_ignored_arguments_need_no_encoding():
@@ -354,7 +374,7 @@ def test_an_ignored_captured_variable():
         assert key(keyer(make(stream), ignore=("stream",)), 1)
 
 
-# --- declared ----------------------------------------------------------------------------------------------------------
+# --- declared ----------------------------------------------------------------------------------------------
 
 ACCEPTED = [
     (int, 42, 42),
@@ -425,7 +445,9 @@ def test_what_does_not_fit_a_declared_type(declared, value):
         key(keyer(sub, types={"x": declared}), value, 0)
 
 
-@pytest.mark.parametrize("declared", [int, float, bool, str, bytes, list, Plain, FileType, ValueType, list[FileType], Digested])
+@pytest.mark.parametrize(
+    "declared", [int, float, bool, str, bytes, list, Plain, FileType, ValueType, list[FileType], Digested]
+)
 def test_none_passes(declared):
     made = keyer(sub, types={"x": declared})
     assert made.bind((None, 0), {}, None)[1][0] is None
@@ -473,7 +495,9 @@ def test_wrappers_as_declared_types():
     assert key(keyer(sub, types={"x": Lengthy}), "ab", 0) == key(keyer(sub, types={"x": Lengthy}), "cd", 0)
     assert key(keyer(sub, types={"x": Digested}), "ab", 0) != key(keyer(sub, types={"x": Digested}), "cd", 0)
     assert keyer(sub, types={"x": Digested}).bind(("ab", 0), {}, None)[1] == ("ab", 0)
-    assert key(keyer(sub, types={"x": Digested}), Digested("ab"), 0) == key(keyer(sub, types={"x": Digested}), "ab", 0)
+    assert key(keyer(sub, types={"x": Digested}), Digested("ab"), 0) == key(
+        keyer(sub, types={"x": Digested}), "ab", 0
+    )
     for declared in (ValueType, UtilityType, ObjectType):
         assert key(keyer(sub, types={"x": declared}), [1], 0) == key(keyer(sub), [1], 0)
         with pytest.raises(UnhashableArgument):
@@ -506,7 +530,7 @@ def test_what_cannot_be_declared(wrong):
         keyer(sub, types={"x": wrong})
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------------
 
 
 def test_the_error_names_function_argument_path_and_remedies():

@@ -6,6 +6,7 @@ import random
 import threading
 
 import pytest
+
 from scalable_cas.caching import cacheable
 from scalable_cas.errors import UnhashableArgument
 from scalable_cas.keys.call import CallKeyer
@@ -58,9 +59,11 @@ def test_every_use_of_a_captured_variable():
         return len(rows)
 
     assert roles_of(function) == {
-        **dict.fromkeys("calls n cnt lock log obj event counter gone other".split(), "effect"),
+        **dict.fromkeys(
+            ["calls", "n", "cnt", "lock", "log", "obj", "event", "counter", "gone", "other"], "effect"
+        ),
         "fill": "called",
-        **dict.fromkeys("k cfg rows".split(), "value"),
+        **dict.fromkeys(["k", "cfg", "rows"], "value"),
     }
 
 
@@ -256,7 +259,7 @@ def test_a_decorator_above_a_cached_function_is_not_the_cached_function():
     assert encode(retrying(3)(inner)) != encode(retrying(4)(inner))
 
 
-# --- local classes -----------------------------------------------------------------------------------------------------
+# --- local classes -----------------------------------------------------------------------------------------
 
 
 def test_a_local_class_is_its_methods_too():
@@ -309,7 +312,7 @@ def test_a_counter_on_a_local_class_does_not_change_its_key():
     assert encode(Model()) == before
 
 
-# --- registration ------------------------------------------------------------------------------------------------------
+# --- registration ------------------------------------------------------------------------------------------
 
 
 def test_registered_types():
@@ -334,7 +337,9 @@ def test_registered_types():
     assert encode([Ring(1)]) != encode([1])
 
 
-@pytest.mark.parametrize("wrong", [(int, repr), (dict, repr), (object, repr), ("int", repr), (threading.Thread, 3)])
+@pytest.mark.parametrize(
+    "wrong", [(int, repr), (dict, repr), (object, repr), ("int", repr), (threading.Thread, 3)]
+)
 def test_what_cannot_be_registered(wrong):
     with pytest.raises(TypeError):
         register_key(*wrong)

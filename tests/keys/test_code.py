@@ -1,4 +1,6 @@
-"""The fingerprint of code: the same for the same code everywhere, another for other code, and never of a text that is not it."""
+"""The fingerprint of code: the same for the same code everywhere, another for other code, and never of a text
+that is not it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import sys
 import textwrap
 
 import pytest
+
 from scalable_cas.keys.code import fingerprint, likely_node, verified_node
 
 from .samples import add, double
@@ -91,7 +94,12 @@ def test_an_edit_and_a_reload(tmp_path):
 
 def test_bytecode_tells_apart_what_source_would(tmp_path):
     prints = set()
-    for text in ["def f():\n    return 1", "def f():\n    return 2", "def f():\n    return lambda: 2", "def f():\n    return 1.0"]:
+    for text in [
+        "def f():\n    return 1",
+        "def f():\n    return 2",
+        "def f():\n    return lambda: 2",
+        "def f():\n    return 1.0",
+    ]:
         space = {}
         exec(text, space)
         prints.add(fingerprint(space["f"]))
@@ -110,7 +118,7 @@ def test_a_notebook_cell():
 
 def test_lambdas_on_one_line():
     one, two = (lambda x: x + 1), (lambda x: x + 2)
-    nested = lambda: (lambda: 1)  # noqa: E731
+    nested = lambda: lambda: 1  # noqa: E731
     three, four = lambda x: None, lambda x: 0
     prints = [fingerprint(f) for f in (one, two, nested, nested(), three, four)]
     assert len(set(prints)) == 6

@@ -9,6 +9,7 @@ import types
 
 import pytest
 from blake3 import blake3
+
 from scalable_cas.keys.encode import _Deep, encode, encode_quickly
 from scalable_cas.keys.nodes import GiveUp, Refused, Walk
 
@@ -35,7 +36,9 @@ def dismantle(value):
         value = inner
 
 
-@pytest.mark.parametrize("value", [p[0] for p in {**DIFFERENT, **EQUAL}.values()], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [p[0] for p in {**DIFFERENT, **EQUAL}.values()], ids=lambda v: type(v).__name__
+)
 def test_both_engines_agree(value):
     assert encode(value) == _Deep(Walk([])).run(value)
 

@@ -1,4 +1,6 @@
-"""Files and directories as inputs: content and nothing else, and never the content of a moment that did not exist."""
+"""Files and directories as inputs: content and nothing else, and never the content of a moment that did not
+exist.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import threading
 
 import pytest
 from blake3 import blake3
+
 from scalable_cas.errors import InputChanged, MissingInput
 from scalable_cas.keys import files
 from scalable_cas.keys.call import CallKeyer
@@ -36,10 +39,12 @@ def write(path, content=b"content"):
     return path
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+@pytest.mark.parametrize(
+    "size", [0, 1, 65535, 65536, 65537, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000]
+)
 def test_a_digest_is_what_b3sum_prints(tmp_path, size):
     data = os.urandom(16) * (size // 16) + b"x" * (size % 16)
     assert file_digest(write(tmp_path / "f", data)) == (blake3(data).digest(), size)
@@ -92,7 +97,11 @@ def test_containers_of_files(tmp_path):
     assert key(many, [one, two]) == key(many, [str(copy), str(two)]) != key(many, [two, one])
     assert len(many.bind(([one, two],), {}, None)[3]) == 2
     named = CallKeyer(function, arg_types={"p": dict[str, FileType]})
-    assert key(named, {"a": one, "b": two}) == key(named, {"b": two, "a": copy}) != key(named, {"a": two, "b": one})
+    assert (
+        key(named, {"a": one, "b": two})
+        == key(named, {"b": two, "a": copy})
+        != key(named, {"a": two, "b": one})
+    )
     assert encode({"deep": [FileType(one)]}) == encode({"deep": [FileType(copy)]})
 
 
@@ -119,7 +128,7 @@ def test_a_file_without_permission(tmp_path):
         key(FILE, path)
 
 
-# --- directories -------------------------------------------------------------------------------------------------------
+# --- directories -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -254,7 +263,7 @@ def test_an_empty_folder_has_a_digest_by_hand(tmp_path):
     assert directory_digest(tmp_path) == blake3((1).to_bytes(8, "little") + entry).digest()
 
 
-# --- change ------------------------------------------------------------------------------------------------------------
+# --- change ------------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatch):
@@ -346,7 +355,7 @@ def test_tokens_of_inline_wrappers(tmp_path):
     assert [token[1] for token in inputs] == [str(path)]
 
 
-# --- the wrapper itself ------------------------------------------------------------------------------------------------
+# --- the wrapper itself ------------------------------------------------------------------------------------
 
 
 def test_a_wrapper_is_a_path(tmp_path):

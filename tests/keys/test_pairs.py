@@ -1,4 +1,6 @@
-"""Pairs of values that are two keys, and pairs that are one. Each row is a way in which some cache went wrong."""
+"""Pairs of values that are two keys, and pairs that are one. Each row is a way in which some cache went
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ import uuid
 import zoneinfo
 
 import pytest
+
 from scalable_cas.keys.encode import encode
 
 from .samples import (
@@ -282,10 +285,13 @@ EQUAL = {
     "shared / copied": ([shared, shared], [[1, 2], [1, 2]]),
     "shared / copied, large": ([[*range(500)]] * 2, [[*range(500)], [*range(500)]]),
     "shared str": (["ab", "ab"], ["ab", "".join("ab")]),
-    "attribute order": (Plain(1, 2), next(_ for _ in [Plain()] if not _.__dict__.clear() and not _.__dict__.update(y=2, x=1))),
+    "attribute order": (
+        Plain(1, 2),
+        next(_ for _ in [Plain()] if not _.__dict__.clear() and not _.__dict__.update(y=2, x=1)),
+    ),
     "cached_property": (Plain(1), next(_ for _ in [Plain(1)] if _.derived)),
     "field left out of the key": (Data(note="a"), Data(note="b")),
-    "range": (range(0, 3), range(3)),
+    "range": (range(3), range(3)),
     "Decimal of int": (decimal.Decimal(3), decimal.Decimal("3")),
     "cycles": (cyclic("list"), cyclic("list")),
     "cycles of dicts": (cyclic("dict"), cyclic("dict")),
@@ -323,8 +329,14 @@ def test_no_two_values_of_the_table_share_a_key_by_accident():
 COPIED = [
     pair[0]
     for name, pair in {**DIFFERENT, **EQUAL}.items()
-    if not isinstance(pair[0], memoryview) and "lambda" not in name and "closure" not in name and name != "defaults"
-    and "captured" not in name and "MappingProxy" not in name and name != "lru_cache" and "__scalable" not in name
+    if not isinstance(pair[0], memoryview)
+    and "lambda" not in name
+    and "closure" not in name
+    and name != "defaults"
+    and "captured" not in name
+    and "MappingProxy" not in name
+    and name != "lru_cache"
+    and "__scalable" not in name
 ]
 
 

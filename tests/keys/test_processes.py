@@ -6,6 +6,7 @@ import ast
 import sys
 
 import pytest
+
 from scalable_cas.keys.call import CallKeyer
 
 SCRIPT = """
@@ -37,7 +38,8 @@ def passed_on(f):
 def wrapped(x):
     return x
 
-ARGUMENTS = [1, "a", {"b": 1, "a": [Color.RED]}, Plain(1), add, Plain, lambda x: x + 1, make(3), Plain(2).__init__, {"q", "w", "e"}]
+ARGUMENTS = [1, "a", {"b": 1, "a": [Color.RED]}, Plain(1), add, Plain, lambda x: x + 1, make(3),
+Plain(2).__init__, {"q", "w", "e"}]
 
 def keys(_=None):
     found = [(CallKeyer(f, arg_types={}).name, CallKeyer(f, arg_types={}).bind((v,), {}, None)[0].hex())
@@ -73,13 +75,17 @@ def test_script_module_import_spawn_and_hash_seed(workdir, outcome):
         outcome("-c", "import job; print(job.keys())"),
         outcome(str(workdir / "job.py"), PYTHONHASHSEED="1"),
         outcome("job.py", PYTHONHASHSEED="2"),
-        outcome("-m", "cProfile", "-o", "out", "job.py"),
         outcome("job.py", "spawn"),
         outcome("-m", "job", "spawn"),
     ]
     for found in ways:
         for line in found:
             assert line == expected
+
+
+def test_under_a_profiler(workdir, outcome):
+    (workdir / "job.py").write_text(SCRIPT.replace("[Color.RED]", "[1]"))
+    assert outcome("-m", "cProfile", "-o", "out", "job.py") == outcome("job.py")
 
 
 def test_packages(workdir, outcome):
@@ -159,13 +165,25 @@ def test_nothing_heavy_is_loaded_for_a_plain_key(outcome):
         "import sys; before = set(sys.modules)\n"
         "from scalable_cas.keys.call import CallKeyer\n"
         "def f(x, y=1): return x\n"
-        "exec(compile('def g(x, y=1, *, z=2): return x', {!r}, 'exec'))\n"
+        f"exec(compile('def g(x, y=1, *, z=2): return x', {__file__!r}, 'exec'))\n"
         "g.__module__ = 'sys'\n"
-        "CallKeyer(g, arg_types={{'x': int}}).bind((1,), {{'y': {{'a': [1.5, None, 'b', (2,)]}}}}, None)\n"
+        "CallKeyer(g, arg_types={'x': int}).bind((1,), {'y': {'a': [1.5, None, 'b', (2,)]}}, None)\n"
         "print(sorted(set(sys.modules) - before))"
-    ).format(__file__)
+    )
     (loaded,) = outcome("-c", code)
-    heavy = {"inspect", "ast", "re", "dataclasses", "enum", "typing", "functools", "linecache", "datetime", "decimal", "pathlib"}
+    heavy = {
+        "inspect",
+        "ast",
+        "re",
+        "dataclasses",
+        "enum",
+        "typing",
+        "functools",
+        "linecache",
+        "datetime",
+        "decimal",
+        "pathlib",
+    }
     assert heavy.isdisjoint(loaded)
     assert "scalable_cas.keys.quick" in loaded
     assert "scalable_cas.keys.code" not in loaded

@@ -9,6 +9,7 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Walk
@@ -108,7 +109,17 @@ def test_injective(a, b):
 @given(VALUES)
 def test_near_misses_differ(value):
     """Wrapping, repeating and renaming change the key."""
-    near = [value, [value], (value,), [[value]], [value, value], {"k": value}, {"l": value}, {0: value}, Plain(value)]
+    near = [
+        value,
+        [value],
+        (value,),
+        [[value]],
+        [value, value],
+        {"k": value},
+        {"l": value},
+        {0: value},
+        Plain(value),
+    ]
     assert len({encode(v) for v in near}) == len({repr(described(v)) for v in near})
 
 
@@ -124,7 +135,9 @@ def test_the_order_of_dicts_and_sets_does_not_count(value, seed):
 
 @given(VALUES)
 def test_sharing_does_not_show(value):
-    assert encode([value, value, {"k": value}]) == encode([value, copy.deepcopy(value), {"k": copy.deepcopy(value)}])
+    assert encode([value, value, {"k": value}]) == encode(
+        [value, copy.deepcopy(value), {"k": copy.deepcopy(value)}]
+    )
 
 
 @given(VALUES)
@@ -143,7 +156,12 @@ def simple(a, b=1, *, c, d=None):
 NAMES = st.sampled_from(["a2", "z", "rest", "more", "é"])
 
 
-@given(st.lists(SCALARS, min_size=1, max_size=4), SCALARS, st.dictionaries(NAMES, SCALARS), st.randoms(use_true_random=False))
+@given(
+    st.lists(SCALARS, min_size=1, max_size=4),
+    SCALARS,
+    st.dictionaries(NAMES, SCALARS),
+    st.randoms(use_true_random=False),
+)
 def test_keyword_order_does_not_count(args, c, more, rng):
     keyer = CallKeyer(function, arg_types={})
     items = [("c", c), *more.items()]
@@ -155,7 +173,11 @@ def test_keyword_order_does_not_count(args, c, more, rng):
 @given(VALUES, VALUES, VALUES, VALUES)
 def test_the_quick_way_and_the_careful_way_agree(a, b, c, d):
     for keyer in (CallKeyer(simple, arg_types={}), CallKeyer(simple, arg_types={}, ignore=("b",))):
-        for args, kwargs in [((a, b), {"c": c, "d": d}), ((a,), {"c": c}), ((), {"a": a, "b": b, "c": c, "d": d})]:
+        for args, kwargs in [
+            ((a, b), {"c": c, "d": d}),
+            ((a,), {"c": c}),
+            ((), {"a": a, "b": b, "c": c, "d": d}),
+        ]:
             for seed in (None, "", "salt"):
                 assert keyer.bind(args, kwargs, seed) == keyer._careful(args, kwargs, seed)
 
