@@ -39,7 +39,19 @@ __all__ = [
     "register_key",
 ]
 
-_ERRORS = ("CacheWarning", "ScalableCasError", "StaleCodeWarning", "UnhashableArgument")
+# Errors that the contract names are found here too, though `import *` leaves most of them out.
+_ERRORS = (
+    "CacheWarning",
+    "ConfigError",
+    "CorruptObject",
+    "ObjectNotFound",
+    "RemoteError",
+    "ScalableCasError",
+    "StaleCodeWarning",
+    "StoreVersionError",
+    "UnhashableArgument",
+    "UntrustedEntry",
+)
 _HOMES = {
     **dict.fromkeys(__all__, "scalable_cas.caching"),
     **dict.fromkeys(_ERRORS, "scalable_cas.errors"),

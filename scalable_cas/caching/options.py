@@ -72,7 +72,9 @@ def result_type(declared: Any) -> type | None:
     if not isinstance(declared, type):
         raise TypeError(f"return_type must be a type, not {declared!r}")
     if issubclass(declared, (FileType, DirType)):
-        raise TypeError("this version stores no files or folders as results: return their content, or use void=True")
+        raise TypeError(
+            "this version stores no files or folders as results: return their content, or use void=True"
+        )
     return None if issubclass(declared, GenericType) else declared
 
 

@@ -11,8 +11,6 @@ from scalable_cas.ops.selection import select_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scalable_cas.api import Store
 
 
@@ -32,12 +30,7 @@ def command(session: Session, keys: tuple[str, ...], as_json: bool) -> None:
         _list(store, as_json=as_json)
         return
     found = [select_any(store, key) for key in keys]  # all or none: a mistyped id pins nothing
-
-    def change(changes: Any) -> None:
-        for key in found:
-            changes.pin(key)
-
-    store.index.write(change)
+    store.pin(found)
     for key in found:
         session.say(f"pinned {key[-32:].hex()}")
 

@@ -7,10 +7,6 @@ import click
 from scalable_cas.cli.context import Prefix, Session, pass_session
 from scalable_cas.ops.selection import select_pin
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 
 @click.command("unpin")
 @click.argument("keys", metavar="KEY|OID...", nargs=-1, required=True, type=Prefix())
@@ -19,11 +15,6 @@ def command(session: Session, keys: tuple[str, ...]) -> None:
     """Undo pin: gc may take these entries and objects again."""
     store = session.store()
     found = [select_pin(store, key) for key in keys]
-
-    def change(changes: Any) -> None:
-        for key in found:
-            changes.unpin(key)
-
-    store.index.write(change)
+    store.pin(found, pinned=False)
     for key in found:
         session.say(f"unpinned {key[-32:].hex()}")

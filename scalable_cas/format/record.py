@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 REF = 1
 TOMBSTONE = 2
+PIN = 3
+UNPIN = 4
+#: The function id in the record of a pin that keeps an object, which belongs to no function.
+NO_FUNCTION = bytes(8)
 
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
@@ -31,7 +35,7 @@ LONGEST = 1 << 20
 
 
 class Record:
-    """One stored call, or (``type == TOMBSTONE``) the fact that it was forgotten.
+    """One stored call, or (``type``) the fact that it was forgotten, pinned or unpinned.
 
     ``key`` 32 bytes, ``fnid`` 8 bytes; ``oid``, ``kind``, ``size`` name the root object and its content's
     length in bytes; ``total`` is the value's whole length with all its buffers; ``created`` in nanoseconds
@@ -98,6 +102,11 @@ class Record:
         self.extra: dict[int, object] = {}
 
     @property
+    def pin_target(self) -> bytes:
+        """What the record of a pin keeps: a row key, or the name of an object."""
+        return self.key if self.fnid == NO_FUNCTION else self.rowkey
+
+    @property
     def rowkey(self) -> bytes:
         """The key of the index row: function id, then call key, so one function's entries lie together."""
         return self.fnid + self.key
@@ -136,6 +145,15 @@ def tombstone(rowkey: bytes, function: str, *, created: int, sequence: int) -> R
     return Record(rowkey[8:], rowkey[:8], function, created=created, sequence=sequence, type_=TOMBSTONE)
 
 
+def pinning(target: bytes, function: str, *, pinned: bool, created: int, sequence: int) -> Record:
+    """The record that says that an entry (``target``: its row key, 40 bytes) or an object (its name, 32 bytes)
+    is kept from gc, or not any more.
+    """
+    rowkey = target if len(target) == 40 else NO_FUNCTION + target
+    kind = PIN if pinned else UNPIN
+    return Record(rowkey[8:], rowkey[:8], function, created=created, sequence=sequence, type_=kind)
+
+
 def unpack(data: bytes | memoryview) -> Record:
     """Read a record.
 
@@ -160,7 +178,7 @@ def unpack(data: bytes | memoryview) -> Record:
     record.created = _field(fields, CREATED, int)
     if record.type == REF:
         _unpack_ref(record, fields)
-    elif record.type != TOMBSTONE:
+    elif record.type not in (TOMBSTONE, PIN, UNPIN):
         raise MalformedObject("record", f"type {record.type} is not known here")
     record.extra = {number: value for number, value in fields.items() if number not in _KNOWN}
     return record
@@ -197,10 +215,7 @@ def _field(
     fields: dict[Any, Any], number: int, type_: type | tuple[type, ...], length: int | None = None
 ) -> Any:
     value: Any = fields.get(number)
-    if (
-        not isinstance(value, type_)
-        or isinstance(value, bool)
-        or (length is not None and len(value) != length)
-    ):
+    right = isinstance(value, type_) and not isinstance(value, bool)
+    if not right or (length is not None and len(value) != length):
         raise MalformedObject("record", f"field {number} is missing or of the wrong type")
     return value

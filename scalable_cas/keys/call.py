@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from .captured import Watched
     from .files import Token
     from .signature import Entry
 
@@ -85,7 +84,7 @@ class CallKeyer:
         self._parameters = parameters_of(function)
         self._owner = _owner(function)
         self._layers = _layers(function)
-        self._watched: list[tuple[str, Watched, object]] | None = None
+        self._watched: list[tuple[str, Callable[[], dict[str, object]], object]] | None = None
         self._check_names()
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
         self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
@@ -158,27 +157,19 @@ class CallKeyer:
         return encoded, tuple(new_args), new_kwargs, tuple(inputs)
 
     def _entries(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Entry]:
+        parameters = self._parameters
         try:
-            entries = self._parameters.entries(args, kwargs)
-            if (
-                isinstance(self._parameters, Wrapped)
-                and self._by_name
-                and not self._parameters.named(entries)
-            ):
-                raise TypeError(
-                    f"{self.name}: these arguments do not fit the function inside its decorator, so it is not clear which of "
-                    "them are declared or ignored"
-                )
-            return entries
+            entries = parameters.entries(args, kwargs)
         except WrongCall as wrong:
-            own = self._parameters.outer if isinstance(self._parameters, Wrapped) else self._parameters
+            own = parameters.outer if isinstance(parameters, Wrapped) else parameters
             # What is wrong only Python says in Python's words.
-            (stub_of(self.function, own) if isinstance(own, Plain) else self.function)(*args, **kwargs)
+            speaker: Any = stub_of(self.function, own) if isinstance(own, Plain) else self.function
+            speaker(*args, **kwargs)
             raise TypeError(f"{self.name}: these arguments fit no parameters") from wrong
-        if isinstance(self._parameters, Wrapped) and self._by_name and not self._parameters.named(entries):
+        if isinstance(parameters, Wrapped) and self._by_name and not parameters.named(entries):
             raise TypeError(
-                f"{self.name}: these arguments do not fit the function inside its decorator, so it is not clear "
-                "which of them are declared or ignored"
+                f"{self.name}: these arguments do not fit the function inside its decorator, "
+                "so it is not clear which of them are declared or ignored"
             )
         return entries
 
@@ -193,9 +184,9 @@ class CallKeyer:
         try:
             passed, hashed = declared.convert(value)
         except Mismatch as error:
-            why = f" that {error}" if error.args else ""
+            got = f"{type_name(type(value))} that {error}" if error.args else type_name(type(value))
             raise TypeError(
-                f"{self.name}: argument {name!r} is declared {declared.text}, got {type_name(type(value))}{why}"
+                f"{self.name}: argument {name!r} is declared {declared.text}, got {got}"
             ) from error
         if is_default and passed is not value:
             return value, value  # the function will see the default as it is, so that is what counts
@@ -215,36 +206,35 @@ class CallKeyer:
     # --- captured variables --------------------------------------------------------------------------------
 
     def _captured(self, inputs: list[Token]) -> list[Encoded]:
-        """Entries of sections "b" and "c": what the function is bound to, and captured variables that count."""
+        """What the function is bound to (section "b"), and captured variables that count ("c")."""
         own = self._owner
         encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, inputs))]
         if not self._layers:
             return encoded
-        from .captured import values_of
-
-        if (
-            self._watched is None
-        ):  # at the first call, not at decoration: reading the source takes milliseconds
+        # at the first call, not at decoration: reading the source takes milliseconds
+        if self._watched is None:
             self._watched = self._watch()
-        for suffix, watched, inner in self._watched:
-            for name, value in values_of(watched).items():
+        for suffix, read, inner in self._watched:
+            for name, value in read().items():
                 # What a decorator wraps is the function itself: its name is in the header, and its code is
                 # not in the key.
                 if value is not inner:
-                    encoded.append(
-                        ("c", name + suffix, self._encoded(name, value, inputs, place="captured "))
-                    )
+                    data = self._encoded(name, value, inputs, place="captured ")
+                    encoded.append(("c", name + suffix, data))
         return encoded
 
-    def _watch(self) -> list[tuple[str, Watched, object]]:
-        from .captured import watched_cells
+    def _watch(self) -> list[tuple[str, Callable[[], dict[str, object]], object]]:
+        """For each layer that captured something: a suffix for names, what reads the values, and the layer
+        below.
+        """
+        from .captured import values_reader
 
         found = []
         below: object = None
         for level, layer in enumerate(reversed(self._layers)):
-            watched = [cell for cell in watched_cells(layer) if cell[0] not in self.ignore]
-            if watched:
-                found.append((f"@{level}" if level else "", watched, below))
+            read = values_reader(layer, self.ignore)
+            if read is not None:
+                found.append((f"@{level}" if level else "", read, below))
             below = layer
         return found
 
@@ -274,7 +264,7 @@ def _known_as(function: Any) -> tuple[str, str | None]:
         return name, None
     from .code import fingerprint
 
-    return name, fingerprint(inner)
+    return name, fingerprint(inner)  # type: ignore[arg-type]
 
 
 def _owner(function: Any) -> object | None:

@@ -13,6 +13,7 @@ from .tags import encode_str, typed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
+    from collections.abc import Callable
     from types import CellType, CodeType, FunctionType
 
     Watched = list[tuple[str, str, CellType]]  # name, role, cell
@@ -95,6 +96,14 @@ def is_idle(kind: type) -> bool:
             _idle_types.clear()
         idle = _idle_types[kind] = without_value(kind)
     return idle
+
+
+def values_reader(function: FunctionType, ignore: frozenset[str]) -> Callable[[], dict[str, object]] | None:
+    """What gives name -> value now, less the ignored names; None if the function captured nothing that may
+    count.
+    """
+    watched = [cell for cell in watched_cells(function) if cell[0] not in ignore]
+    return (lambda: values_of(watched)) if watched else None
 
 
 def captured_values(function: FunctionType) -> dict[str, object]:

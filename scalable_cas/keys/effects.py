@@ -1,5 +1,4 @@
-"""Which captured variables can influence a function's result, and which it uses only for effect (keys.md
-4.6).
+"""Which captured variables can influence a function's result, and which it uses only for effect.
 
 The problem: a closure's variables are inputs, so they must be in the key. But ``calls.append(x)`` in a cached
 function is a captured variable too, and with its value in the key the function never hits: every run changes

@@ -47,8 +47,10 @@ if TYPE_CHECKING:
 
     from .nodes import Node
 
-_SHALLOW = 40  # levels of the fast engine; real configurations have under ten, and 40 frames fit in any caller's stack
-_BLOCK = 8192  # items encoded at once: a longer list goes to the hasher in blocks, so that its encoding is never whole in memory
+# Levels of the fast engine: real configurations have under ten, and 80 frames fit into nearly any stack.
+_SHALLOW = 40
+# Items encoded at once: a longer list goes to the hasher in blocks, so its encoding is never whole in memory.
+_BLOCK = 8192
 _DETOURS = 100_000  # how often parts of a cycle may be met again (see _Deep.detour)
 
 
@@ -136,7 +138,7 @@ def _structural(value: Structural, walk: Walk) -> bytes:
 
 
 def _blocks(prefix: bytes, items: Sequence[object], walk: Walk, depth: int) -> bytes:
-    """The ``H`` digest of a long list. (More than 1,023 items are more than 1 KiB, so it is always a digest.)"""
+    """The ``H`` digest of a long list. (More than 1,023 items are more than 1 KiB, so it always is one.)"""
     items = items[:]  # one snapshot: another thread may append
     hasher = blake3(head(prefix, len(items)))
     for start in range(0, len(items), _BLOCK):

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _ATTEMPTS = 3
-# 1 MiB blocks: 7.5 GB/s on one thread; larger ones gain nothing, and a memory map can kill the process
-# (keys.md 5.1).
+# 1 MiB blocks: 7.5 GB/s on one thread; larger ones gain nothing, and a memory map can kill the process.
 _BLOCK = 1 << 20
 _SMALL = 1 << 16  # up to here one os.read is cheaper than a buffer
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -20,7 +20,7 @@ class _Probe:
         """Only its type is wanted."""
 
 
-_METHOD = type(_Probe().method)
+_METHOD: Any = type(_Probe().method)
 
 
 def definition(function: Any) -> Any:
@@ -68,8 +68,8 @@ def function_name(function: Any) -> str:
 
 def class_name(kind: type) -> str:
     """``module:qualname``."""
-    module = kind.__module__
-    if not isinstance(module, str):
+    module: Any = kind.__module__
+    if not isinstance(module, str):  # a class made by hand, or a property of its metaclass
         return f":{kind.__qualname__}"
     if module.startswith("pathlib."):  # 3.13 moved its classes to pathlib._local, 3.14 moved them back
         module = "pathlib"

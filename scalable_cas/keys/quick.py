@@ -71,7 +71,7 @@ class Quick:
         return pieces
 
     def binder(self, careful: Bind, constant: bytes) -> Bind:
-        """The ``bind`` of a function; ``careful`` is its other way, ``constant`` the key of the keyed hash."""
+        """The ``bind`` of a function; ``careful`` is its other way, ``constant`` the key of the hash."""
         if len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
             return self._one(careful, constant)
         return self._many(careful, constant)

@@ -154,7 +154,7 @@ def register_key(kind: type[T], function: Callable[[T], object]) -> None:
 
 
 def _forget() -> None:
-    """Back to the fixed types. Cleared before refilling, so that a thread in between resolves anew at worst."""
+    """Back to the fixed types. A thread that is looking something up resolves it anew at worst."""
     for table, fixed in ((LEAVES, FIXED_LEAVES), (NODES, FIXED_NODES)):
         for kind in [*table]:
             if kind not in fixed:

@@ -127,7 +127,7 @@ def datetime_handlers() -> Handlers:
 
 
 def zoneinfo_handlers() -> Handlers:
-    """ZoneInfo: its IANA key. The rules behind the key are the machine's, as in every program that uses them."""
+    """ZoneInfo: its IANA key. The rules behind the key are the machine's, as in every program."""
     from zoneinfo import ZoneInfo
 
     def of_zone(value: ZoneInfo) -> bytes:

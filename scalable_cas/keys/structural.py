@@ -1,6 +1,6 @@
 """``ObjectType``: an object taken apart by its own ``__reduce_ex__(4)``, each part encoded canonically.
 
-Never the bytes of pickle: they depend on sharing, on interned strings and on the order of sets (keys.md 2.2).
+Never the bytes of pickle: they depend on sharing, on interned strings and on the order of sets.
 The user chose this by name for one argument, so running the object's pickling methods is what was asked for.
 """
 

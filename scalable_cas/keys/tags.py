@@ -67,10 +67,10 @@ def encode_str(value: str) -> bytes:
 
 
 def encode_bytes(value: bytes | bytearray | memoryview) -> bytes:
-    """Length and bytes; above 1 KiB length and digest. A memoryview must be C-contiguous; it is not copied."""
+    """Length and bytes; above 1 KiB length and digest. A memoryview must be C-contiguous."""
     size = value.nbytes if isinstance(value, memoryview) else len(value)
     if size > INLINE:
-        # One thread: BLAKE3's own thread pool hangs in a forked child whose parent used it (keys.md 0.5).
+        # One thread: BLAKE3's own thread pool hangs in a forked child whose parent used it.
         return pack_length(ord("B"), size) + blake3(value).digest()
     return pack_length(B_TAG, size) + bytes(value)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from scalable_cas import clock
 from scalable_cas.format import layout, rows
+from scalable_cas.format.kinds import BLOB
 from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
@@ -154,12 +155,14 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
             pins,
             progress=None if progress is None else lambda done: progress("mark", done, total),
         )
-        rows_there = [oid for oid, _ in snapshot.cursor(db=store.index.environment.db["objects"])]
+        known = {oid: rows.ObjectRow(row).kind for oid, row in snapshot.cursor(db=store.index.environment.db["objects"])}
     finally:
         snapshot.abort()
-    known = set(rows_there)
-    known.update(store.objects.names())
-    return sorted(known - marked), epoch
+    for oid in store.objects.names():
+        known.setdefault(oid, 0)
+    # Parents before children (I3), also if this stops half-way; a file without a row is of unknown kind, and
+    # was named by nobody, so it may be a parent.
+    return sorted(known.keys() - marked, key=lambda oid: (known[oid] == BLOB, oid)), epoch
 
 
 def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -> None:

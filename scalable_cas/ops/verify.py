@@ -122,7 +122,7 @@ def verify(
         | {pin for pin in store.index.pins() if len(pin) == 32}
     )
     for oid in sorted(wanted - present):
-        if store.objects.stat(oid) is None:  # stored since the listing otherwise
+        if store.objects.stat(oid) is None and _still_needed(store, oid, users, parents):
             faults.append(("missing", oid, "no such object"))
     for kind, oid, detail in faults:
         result.findings.append(Finding(kind, oid.hex(), detail, _affected(oid, users, parents)))
@@ -165,6 +165,23 @@ def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
     return item
 
 
+def _still_needed(
+    store: StoreCore, oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]
+) -> bool:
+    """Whether a missing object is missing, or was collected while we read: gc removes the rows and the parents
+    first, so what still names it is asked again.
+    """
+    if store.index.object_row(oid) is not None or oid in store.index.pins():
+        return True
+    if any(store.objects.stat(parent) is not None for parent in parents.get(oid, ())):
+        return True
+    for record in users.get(oid, ()):
+        now = store.index.record(record.rowkey)
+        if now is not None and now.oid == oid:
+            return True
+    return False
+
+
 def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Record]]:
     """Every entry whose row and record can be read; the others are findings."""
     foreign = store.index.meta("secret") != secret_id(store.secret)
@@ -179,11 +196,13 @@ def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Re
             )
             continue
         try:
-            record = store.index.record(rowkey)
+            now, record = store.index.entry(rowkey)
         except MalformedObject as error:
             result.findings.append(Finding("entry", name, f"{error}; run `scalable-cas reindex`"))
             continue
-        if record is None or record.rowkey != rowkey or record.oid != rows.REF.unpack_from(row)[11]:
+        if now is None and record is None:  # forgotten since the scan
+            continue
+        if now is None or record is None or record.rowkey != rowkey or record.oid != rows.REF.unpack_from(now)[11]:
             result.findings.append(
                 Finding("entry", name, "its row and its record do not agree; run `scalable-cas reindex`")
             )
@@ -207,35 +226,30 @@ def _check_sizes(entries: dict[bytes, Record], store: StoreCore, result: Verific
 
 
 def _check_journal(store: StoreCore, entries: dict[bytes, Record], result: Verification) -> None:
-    latest: dict[bytes, Record] = {}
-    for path in store.journal.segments():
-        for found in store.journal.read(path):
-            if isinstance(found, SegmentFault):
-                if not found.tail:
-                    result.findings.append(
-                        Finding(
-                            "journal", found.path, f"{found.length} bytes at {found.offset}: {found.reason}"
-                        )
-                    )
-                continue
-            record = found[0]
-            before = latest.get(record.rowkey)
-            if before is None or record.sequence >= before.sequence:
-                latest[record.rowkey] = record
-    for rowkey, record in entries.items():
-        known = latest.get(rowkey)
-        if known is None or known.type != records.REF or known.oid != record.oid:
-            now = store.index.record(rowkey)
-            # else it was stored anew or forgotten while we read
-            if now is not None and now.sequence == record.sequence:
-                result.findings.append(
-                    Finding(
-                        "journal",
-                        record.key.hex(),
-                        "the journal does not know this entry, so reindex would lose it",
-                        (_label(record),),
-                    )
-                )
+    unknown = dict(entries)
+    for attempt in range(3):  # compaction by a neighbour moves records to a segment that we did not list
+        for path in store.journal.segments() if unknown or not attempt else ():
+            for found in store.journal.read(path):
+                if not isinstance(found, SegmentFault):
+                    _strike(unknown, found[0])
+                elif not found.tail and not attempt:
+                    detail = f"{found.length} bytes at {found.offset}: {found.reason}"
+                    result.findings.append(Finding("journal", found.path, detail))
+    for rowkey, record in unknown.items():
+        now = store.index.record(rowkey)
+        # else it was stored anew or forgotten while we read
+        if now is not None and now.sequence == record.sequence:
+            detail = "the journal does not know this entry, so reindex would lose it"
+            result.findings.append(Finding("journal", record.key.hex(), detail, (_label(record),)))
+
+
+def _strike(unknown: dict[bytes, Record], record: Record) -> None:
+    """The journal knows this one. It may know more than the index, by one batch whose writer was killed or
+    whose commit failed: that is no fault.
+    """
+    entry = unknown.get(record.rowkey)
+    if entry is not None and record.type == records.REF and (record.sequence, record.oid) == (entry.sequence, entry.oid):
+        del unknown[record.rowkey]
 
 
 def _affected(
@@ -279,10 +293,11 @@ def repair(store: StoreCore, verification: Verification) -> list[str]:
     def change(changes: Changes) -> None:
         for oid in gone:
             changes.drop_object(oid)
-            changes.unpin(oid)
 
     store.index.write(change)
-    done.extend(f"{oid.hex()}: was pinned and is lost" for oid in gone if oid in pins)
+    if lost_pins := [oid for oid in gone if oid in pins]:
+        store.pin(lost_pins, pinned=False)
+    done.extend(f"{oid.hex()}: was pinned and is lost" for oid in lost_pins)
     done.extend(_repair_journal(store, verification))
     return done
 

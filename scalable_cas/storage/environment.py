@@ -40,8 +40,8 @@ WRITE_WAIT = 5.0
 _USERS, _WRITER = 0, 1  # bytes of the lock file
 
 
-#: What a bare read may raise (a grown map, stale readers); `Environment.reading` has the remedies. For the hot path, which cannot
-#: afford a context manager.
+#: What a bare read may raise (a grown map, stale readers); `Environment.reading` has the
+#: remedies. For the hot path, which cannot afford a context manager.
 READ_FAULT = lmdb.Error
 
 

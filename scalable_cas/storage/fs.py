@@ -174,12 +174,16 @@ def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: in
     try:
         fd = _open_draft(tmp, draft, mode)
         try:
-            write_all(fd, (content,))
-            if sync:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(draft, path)
+            try:
+                write_all(fd, (content,))
+                if sync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
     except OSError as error:
         raise unwritable(error, path) from error
 

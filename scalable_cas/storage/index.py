@@ -104,6 +104,13 @@ class Index:
         found = self._get("records", rowkey)
         return records.unpack(found) if found else None
 
+    def entry(self, rowkey: bytes) -> tuple[bytes | None, Record | None]:
+        """The ref's row and the record of an entry, as they were in one moment."""
+        with self.environment.reading() as transaction:
+            row: bytes | None = transaction.get(rowkey, db=self.environment.db["refs"])
+            found = transaction.get(rowkey, db=self.environment.db["records"])
+        return row, records.unpack(found) if found else None
+
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What is known of an object's place, or None."""
         found = self._get("objects", oid)

@@ -112,6 +112,7 @@ class Journal:
         if asked for, tombstones. None if any of the segments is damaged, or written by somebody else.
         """
         kept: dict[bytes, Record] = {}
+        pins: dict[bytes, Record] = {}
         for path in paths:
             for found in self.read(path):
                 if isinstance(found, SegmentFault):
@@ -121,6 +122,9 @@ class Journal:
                 if not found[1]:
                     return None
                 record = found[0]
+                if record.type in (records.PIN, records.UNPIN):
+                    pins[record.pin_target] = max(record, pins.get(record.pin_target, record), key=_sequence)
+                    continue
                 if record.type == records.TOMBSTONE:
                     wanted = tombstones
                 else:
@@ -131,7 +135,7 @@ class Journal:
                 before = kept.get(record.rowkey)
                 if wanted and (before is None or before.sequence <= record.sequence):
                     kept[record.rowkey] = record
-        return sorted(kept.values(), key=lambda record: record.sequence)
+        return sorted([*kept.values(), *pins.values()], key=_sequence)
 
     def read(self, path: str) -> Iterator[tuple[Record, bool] | SegmentFault]:
         """Yield (record, whether this user's tag is on it) for every whole frame of a segment, and a
@@ -168,6 +172,10 @@ class Journal:
                 yield SegmentFault(path, frame.offset, len(frame.body), error.reason)
                 continue
             yield item, frame.tag == frames.frame_tag(frame.body, self._secret)
+
+
+def _sequence(record: Record) -> int:
+    return record.sequence
 
 
 def _unused(path: str) -> bool:

@@ -13,7 +13,7 @@ from scalable_cas import clock, config
 from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
-from scalable_cas.format.record import Record, tombstone
+from scalable_cas.format.record import Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.loose import LooseObjects
 from scalable_cas.storage.secret import user_secret
@@ -257,6 +257,26 @@ class StoreCore:
 
         forgotten: int = self.index.write(change)
         return forgotten
+
+    def pin(self, targets: Sequence[bytes], *, pinned: bool = True) -> None:
+        """Keep entries (row keys, 40 bytes) or objects (names, 32 bytes) from gc, or stop doing so.
+        Written to the journal too, so a rebuilt index knows it (I4).
+
+        Raises:
+            StoreReadOnly, StoreBusy, IndexDamaged: nothing was changed.
+        """
+        names = self.index.function_names()
+
+        def change(changes: Any) -> None:
+            sequence, now = changes.next_number("sequence"), clock.now_ns()
+            notes = []
+            for target in targets:
+                name = names.get(target[:8], "") if len(target) == 40 else ""
+                notes.append(pinning(target, name, pinned=pinned, created=now, sequence=sequence).pack())
+                (changes.pin if pinned else changes.unpin)(target)
+            self.journal.append(notes, sync=True)
+
+        self.index.write(change)
 
     def contains(self, rowkey: bytes, limit: int | None = None) -> bool:
         """Whether an entry is stored whose object's file is there; decodes nothing. ``limit``: age in ns."""

@@ -54,7 +54,7 @@ def fill_index(
     ``progress`` is told the number of rows written.
 
     Others may go on storing meanwhile: what they publish after the journal was read is added at the end, and
-    a row that is there already is newer than the journal and stays. Pins, times of use and counters are kept.
+    a row that is there already is newer than the journal and stays. Times of use and counters are kept.
 
     Raises:
         StoreReadOnly, StoreBusy: the index cannot be written. It is then known to be unfinished, and the next
@@ -62,26 +62,22 @@ def fill_index(
     """
     result = Rebuilt()
     filling = _Filling(index, objects, result, adopt=adopt, progress=progress)
-    latest, highest = _replay(journal, result)
+    first = _replay(journal, result)
     index.write(filling.empty)
     filling.put_objects()
-    filling.put_entries(latest)
-    if index.number("sequence") > highest:
-        later, highest = _replay(journal, Rebuilt())
-        filling.put_entries(
-            {
-                key: found
-                for key, found in later.items()
-                if key not in latest or found[0].sequence > latest[key][0].sequence
-            }
-        )
-    # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
-    if adopt:
-        foreign = [record.pack() for record, own in latest.values() if not own]
+    filling.put_entries(first.entries)
+    last = _replay(journal, Rebuilt()) if index.number("sequence") > first.highest else first
+    filling.put_entries(
+        {key: found for key, found in last.entries.items() if found != first.entries.get(key)}
+    )
+    if (
+        adopt
+    ):  # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
+        foreign = [record.pack() for record, own in last.entries.values() if not own]
         with index.environment.locked():
             if foreign:
                 journal.append(foreign, sync=True)
-    index.write(lambda changes: filling.finish(changes, highest))
+    index.write(lambda changes: filling.finish(changes, last))
     return result
 
 
@@ -108,9 +104,11 @@ class _Filling:
         changes.set_number("filled", 0)
         changes.clear("refs", "records", "objects", "functions")
 
-    def finish(self, changes: Changes, highest: int) -> None:
-        """Go on counting where the journal stopped, and say that all is there."""
-        changes.set_number("sequence", max(highest, changes.number("sequence")))
+    def finish(self, changes: Changes, journaled: _Journaled) -> None:
+        """Pins; go on counting where the journal stopped; say that all is there."""
+        for target, record in journaled.pins.items():
+            (changes.pin if record.type == records.PIN else changes.unpin)(target)
+        changes.set_number("sequence", max(journaled.highest, changes.number("sequence")))
         changes.set_number("filled", 1)
 
     def put_objects(self) -> None:
@@ -182,17 +180,38 @@ class _Filling:
             self._progress(self._result.objects + self._result.entries)
 
 
-def _replay(journal: Journal, result: Rebuilt) -> tuple[dict[bytes, tuple[Record, bool]], int]:
-    latest: dict[bytes, tuple[Record, bool]] = {}
-    highest = 0
+class _Journaled:
+    """What the journal says in the end: each entry's last (record, own), pins, the highest sequence."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, tuple[Record, bool]] = {}
+        self.pins: dict[bytes, Record] = {}
+        self.highest = 0
+
+    def add(self, record: Record, *, own: bool) -> None:
+        """Take one more record into account."""
+        self.highest = max(self.highest, record.sequence)
+        if record.type in (records.PIN, records.UNPIN):
+            pinned = self.pins.get(record.pin_target)
+            if pinned is None or record.sequence >= pinned.sequence:
+                self.pins[record.pin_target] = record
+            return
+        before = self.entries.get(record.rowkey)
+        # of two copies of one record, that with our own tag stands: the other is from before it was adopted
+        if before is None or _order(record, own=own) >= _order(before[0], own=before[1]):
+            self.entries[record.rowkey] = (record, own)
+
+
+def _order(record: Record, *, own: bool) -> tuple[int, int, bool]:
+    return record.sequence, record.created, own
+
+
+def _replay(journal: Journal, result: Rebuilt) -> _Journaled:
+    found = _Journaled()
     for path in journal.segments():
-        for found in journal.read(path):
-            if isinstance(found, SegmentFault):
-                result.faults.append(found)
-                continue
-            record, own = found
-            highest = max(highest, record.sequence)
-            before = latest.get(record.rowkey)
-            if before is None or (record.sequence, record.created) >= (before[0].sequence, before[0].created):
-                latest[record.rowkey] = (record, own)
-    return latest, highest
+        for item in journal.read(path):
+            if isinstance(item, SegmentFault):
+                result.faults.append(item)
+            else:
+                found.add(item[0], own=item[1])
+    return found

@@ -70,18 +70,30 @@ def _hashable_leaves():
     )
 
 
-# Deferred, because hypothesis writes a strategy out in full, wherever it occurs, when it retries a draw.
-keys = st.deferred(lambda: _keys)
-_keys = st.recursive(
-    _hashable_leaves(),
-    lambda inner: (
-        st.lists(inner, max_size=3).map(tuple)
-        | st.frozensets(inner, max_size=3)
-        | st.builds(Frozen, inner)
-        | st.builds(Slotted, inner, inner)
-        | st.builds(Point, inner, inner)
-    ),
-    max_leaves=4,
+def _opaque(strategy):
+    """The same strategy under a short name: hypothesis writes one out in full, wherever it occurs, to report
+    that it retried a draw, and warns when that is long.
+    """
+
+    @st.composite
+    def drawn(draw):
+        return draw(strategy)
+
+    return drawn()
+
+
+keys = _opaque(
+    st.recursive(
+        _opaque(_hashable_leaves()),
+        lambda inner: (
+            st.lists(inner, max_size=3).map(tuple)
+            | st.frozensets(inner, max_size=3)
+            | st.builds(Frozen, inner)
+            | st.builds(Slotted, inner, inner)
+            | st.builds(Point, inner, inner)
+        ),
+        max_leaves=4,
+    )
 )
 values = st.recursive(
     keys

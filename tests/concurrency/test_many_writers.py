@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scalable_cas import Store
-from tests.support.processes import finish, start, together
+from tests.support.processes import finish, kill, start, together
 from tests.support.stores import assert_whole, entry_keys
 
 from .functions import quick
@@ -124,8 +124,7 @@ def storm(store_path, seconds):
             ends = [finish(child) for child in writers]
         finally:
             for child in writers:
-                child.kill()
-                child.wait()
+                kill(child)
         assert all(end[0] == 0 and not end[2] for end in ends), ends
         assert not found, found[:3]
         assert collections >= 3

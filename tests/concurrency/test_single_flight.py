@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scalable_cas import cacheable
-from tests.support.processes import finish, run, start, together
+from tests.support.processes import finish, kill, run, start, together
 from tests.support.stores import assert_whole, entry_keys
 
 from .functions import gated, note, slow, value
@@ -90,8 +90,7 @@ def test_when_the_owner_is_killed_another_computes(store_path, runs, gate):
         ends = {child.pid: finish(child, 30) for child in children}
     finally:
         for child in children:
-            child.kill()
-            child.wait()
+            kill(child)
     assert ends.pop(owner)[0] == -signal.SIGKILL
     assert all(end == (0, "done\n", "") for end in ends.values()), ends
     assert len(runs.lines()) == 2
@@ -117,8 +116,7 @@ def test_when_the_owner_is_stopped_the_others_compute(store_path, runs, gate):
         assert finish(owner, 30)[:2] == (0, "done\n")
     finally:
         for child in (owner, other):
-            child.kill()
-            child.wait()
+            kill(child)
     assert_whole(store_path)
 
 

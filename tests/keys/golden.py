@@ -26,7 +26,7 @@ import zoneinfo
 
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import encode
-from scalable_cas.keys.wrappers import FileType, ObjectType, ValueType
+from scalable_cas.keys.wrappers import ObjectType, ValueType
 
 from . import samples
 
@@ -34,11 +34,17 @@ FILE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "keys-v1.json"
 
 NAMES = {
     **{name: value for name, value in vars(samples).items() if not name.startswith("_")},
-    **dict(
-        array=array, collections=collections, dt=dt, decimal=decimal, fractions=fractions, functools=functools
-    ),
-    **dict(ipaddress=ipaddress, math=math, operator=operator, pathlib=pathlib, re=re, types=types, uuid=uuid),
-    **dict(zoneinfo=zoneinfo, ValueType=ValueType, ObjectType=ObjectType, FileType=FileType, samples=samples),
+    **{
+        module.__name__: module
+        for module in (
+            *(array, collections, decimal, fractions, functools, ipaddress, math, operator),
+            *(pathlib, re, types, uuid, zoneinfo),
+        )
+    },
+    "dt": dt,
+    "samples": samples,
+    "ValueType": ValueType,
+    "ObjectType": ObjectType,
 }
 
 # Expressions over NAMES. Only ever added to.

@@ -132,19 +132,15 @@ def test_names_in_other_order_are_the_same_call():
         ((1,), {}),
         ((), {"a": 1, "d": 1}),
         ((1, 2, 3), {"c": 1, "d": 2}),
-        ((1,), {"d": 1, "c": 1, "b": 1}),
+        ((1,), {"c": 1, "b": 1}),
     ],
 )
 def test_a_wrong_call_raises_what_python_raises(args, kwargs):
-    made = keyer(everything)
-    try:
+    with pytest.raises(TypeError) as expected:
         everything(*args, **kwargs)
-    except TypeError as error:
-        with pytest.raises(TypeError) as raised:
-            made.bind(args, kwargs, None)
-        assert str(raised.value) == str(error)
-    else:
-        assert len(made.bind(args, kwargs, None)[0]) == 32
+    with pytest.raises(TypeError) as raised:
+        keyer(everything).bind(args, kwargs, None)
+    assert str(raised.value) == str(expected.value)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +328,7 @@ def test_names():
 
 
 def test_two_functions_two_keys():
-    assert key(keyer(add), 1, 2) != key(keyer(functools.partial(Plain.method, c=1) if False else sub), 1, 2)
+    assert key(keyer(add), 1, 2) != key(keyer(sub), 1, 2)
 
 
 def test_a_keyer_pickles_with_what_it_found():

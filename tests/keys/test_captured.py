@@ -222,7 +222,8 @@ def test_super_is_no_captured_value():
 def test_without_a_source_everything_counts():
     space = {}
     exec(
-        "def make(calls):\n    def function(x):\n        calls.append(x)\n        return x\n    return function",
+        "def make(calls):\n    def function(x):\n        calls.append(x)\n        return x\n"
+        "    return function",
         space,
     )
     calls = []
@@ -243,7 +244,7 @@ def test_a_cached_function_is_its_name_and_version():
     assert key(lambda: one, *()) != key(lambda: two)
 
     def user(f):
-        return lambda x: f(x)
+        return lambda x: f(x) + 1
 
     assert key(user(one), 1) != key(user(two), 1)
 

@@ -33,14 +33,16 @@ def f(x, y=1):
     z = [i * 2 for i in range(x)]
     return sum(z) + y
 """
+LINE, LAST = "    z = [i * 2 for i in range(x)]", "    return sum(z) + y\n"
 SAME = {
-    "a comment": "def f(x, y=1):\n    # why\n    z = [i * 2 for i in range(x)]  # how\n    return sum(z) + y\n",
-    "layout": "\n\ndef f(x,\n      y = 1 ):\n    z = [ i*2\n          for i in range(x) ]\n    return (sum(z) + y)\n",
-    "a docstring": 'def f(x, y=1):\n    """What."""\n    z = [i * 2 for i in range(x)]\n    return sum(z) + y\n',
-    "annotations": "def f(x: int, y: int = 1) -> int:\n    z = [i * 2 for i in range(x)]\n    return sum(z) + y\n",
+    "a comment": f"def f(x, y=1):\n    # why\n{LINE}  # how\n{LAST}",
+    "layout": (
+        "\n\ndef f(x,\n      y = 1 ):\n    z = [ i*2\n          for i in range(x) ]\n    return (sum(z) + y)\n"
+    ),
+    "a docstring": f'def f(x, y=1):\n    """What."""\n{LINE}\n{LAST}',
+    "annotations": f"def f(x: int, y: int = 1) -> int:\n{LINE}\n{LAST}",
     "its own decorator": (
-        "cacheable = lambda *a, **k: (lambda f: f)\n"
-        "@cacheable(_version=3)\ndef f(x, y=1):\n    z = [i * 2 for i in range(x)]\n    return sum(z) + y\n"
+        f"cacheable = lambda *a, **k: (lambda f: f)\n@cacheable(_version=3)\ndef f(x, y=1):\n{LINE}\n{LAST}"
     ),
 }
 OTHER = {

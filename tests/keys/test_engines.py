@@ -22,7 +22,7 @@ from .test_pairs import DIFFERENT, EQUAL
 def nested(kind, depth):
     value = 0
     for _ in range(depth):
-        value = {"list": lambda v: [v], "dict": lambda v: {"k": v}, "object": lambda v: Plain(v)}[kind](value)
+        value = {"list": lambda v: [v], "dict": lambda v: {"k": v}, "object": Plain}[kind](value)
     return value
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,28 +40,36 @@ def start(program, *args, store=None, prefix=(), **env) -> subprocess.Popen[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that `kill` reaches its children too
     )
 
 
-def finish(child: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
+def kill(child: subprocess.Popen[str]) -> None:
+    """End a child and whatever it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def finish(child: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
     """Wait for a child: (exit status, standard output, standard error). One that takes longer than `seconds` is killed, and that fails the test."""
     try:
         out, err = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        child.kill()
+        kill(child)
         out, err = child.communicate()
         raise AssertionError(f"a child hung for {seconds} s\n{out[-2000:]}\n{err[-4000:]}") from None
     return child.returncode, out, err
 
 
-def run(program, *args, store=None, prefix=(), seconds: float = 120, status: int | None = 0, **env) -> str:
+def run(program, *args, store=None, prefix=(), seconds: float = 60, status: int | None = 0, **env) -> str:
     """Run a child and return its standard output; it must end with `status` (None: any)."""
     code, out, err = finish(start(program, *args, store=store, prefix=prefix, **env), seconds)
     assert status is None or code == status, f"exit status {code}\n{out[-2000:]}\n{err[-4000:]}"
     return out
 
 
-def together(program, count: int, *args, store=None, seconds: float = 120, **env) -> list[str]:
+def together(program, count: int, *args, store=None, seconds: float = 60, **env) -> list[str]:
     """Run `count` children that begin their work in the same moment; the program says "ready" and waits for a line.
 
     Its last argument is its number. Returns their standard outputs after "ready".
@@ -75,8 +85,7 @@ def together(program, count: int, *args, store=None, seconds: float = 120, **env
         ends = [finish(child, seconds) for child in children]
     finally:
         for child in children:
-            child.kill()
-            child.wait()
+            kill(child)
     for code, out, err in ends:
         assert code == 0 and not err, f"exit status {code}\n{out[-2000:]}\n{err[-4000:]}"
     return [out for _, out, _ in ends]
