@@ -46,6 +46,7 @@ class CachedFunction:
     def __init__(self, function: Callable[..., Any], keyer: CallKeyer, options: Options) -> None:
         self.function = function
         self.keyer = keyer
+        self.bind = keyer.bind
         self.options = options
         self.session: Session | None = None
         self.counters = Counters()

@@ -135,8 +135,8 @@ def _decorate(function: Any, options: Options, keying: dict[str, Any]) -> Any:
 
 
 def _wrap(cached: CachedFunction) -> Any:
-    function, bind, fnid = cached.function, cached.keyer.bind, cached.keyer.fnid
-    limit = cached.options.limit
+    # What a wrapper closes over must survive cloudpickle, which pickles the functions of a script by value.
+    function, fnid, limit = cached.function, cached.keyer.fnid, cached.options.limit
     simple = cached.is_simple  # no option that changes what a hit is
 
     if is_coroutine(function):
@@ -160,7 +160,7 @@ def _wrap(cached: CachedFunction) -> Any:
                 return cached.call(args, kwargs)
             if cached.session is not session:
                 cached.enter(session)
-            key, used_args, used_kwargs, inputs = bind(args, kwargs, session.seed)
+            key, used_args, used_kwargs, inputs = cached.bind(args, kwargs, session.seed)
             try:
                 value = session.store.read(fnid + key, cached.counters, limit)
             except Exception as error:  # noqa: BLE001 - the one boundary that keeps a broken cache from breaking a program (I6); the function runs instead

@@ -145,8 +145,7 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
         epoch = changes.next_number("epoch")
 
     total = store.index.count("refs")
-    snapshot = store.index.write_and_hold(next_epoch)
-    try:
+    with store.index.write_and_hold(next_epoch) as snapshot:
         refs = snapshot.cursor(db=store.index.environment.db["refs"])
         pins = [key for key, _ in snapshot.cursor(db=store.index.environment.db["pins"])]
         marked = mark(
@@ -155,9 +154,10 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
             pins,
             progress=None if progress is None else lambda done: progress("mark", done, total),
         )
-        known = {oid: rows.ObjectRow(row).kind for oid, row in snapshot.cursor(db=store.index.environment.db["objects"])}
-    finally:
-        snapshot.abort()
+        known = {
+            oid: rows.ObjectRow(row).kind
+            for oid, row in snapshot.cursor(db=store.index.environment.db["objects"])
+        }
     for oid in store.objects.names():
         known.setdefault(oid, 0)
     # Parents before children (I3), also if this stops half-way; a file without a row is of unknown kind, and

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
     from scalable_cas.store.core import StoreCore
 
-#: Codecs whose values never have buffers: their roots need not be read.
-_FLAT = frozenset(rows.CODEC_NUMBERS[name] for name in ("plain", "bytes", "str"))
-
-
 def mark(
     store: StoreCore,
     refs: Iterable[tuple[bytes, bytes]],
@@ -39,12 +35,12 @@ def mark(
         if rowkey in dropped or len(row) < rows.REF_FIXED:
             continue
         fields = rows.REF.unpack_from(row)
-        codec, kind, oid = fields[2], fields[3], fields[11]
+        kind, oid = fields[3], fields[11]
         if oid in marked:
             continue
         marked.add(oid)
-        if kind == VALUE and codec not in _FLAT and store.objects.stat(oid) is not None:
-            marked.update(name for _, name in _children(store, rowkey, row, oid))
+        if kind == VALUE and store.objects.stat(oid) is not None:
+            marked.update(name for _, name in root_children(store, rowkey, row))
     for pin in pins:
         if len(pin) == 32 and store.objects.stat(pin) is not None:
             marked.add(pin)
@@ -52,10 +48,15 @@ def mark(
     return marked
 
 
-def _children(store: StoreCore, rowkey: bytes, row: bytes, oid: bytes) -> tuple[tuple[int, bytes], ...]:
-    if (
-        row[rows.FLAGS_AT] & rows.HAS_INLINE
-        and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
-    ):
-        return children_of(oid, row[rows.REF_FIXED :])
-    return children(store.objects, VALUE, oid)
+def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[int, bytes], ...]:
+    """The (kind, name) of what an entry's root object names: from the copy in its row where there is one.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: the root cannot be read.
+    """
+    fields = rows.REF.unpack_from(row)
+    flags, kind, oid = fields[1], fields[3], fields[11]
+    if kind == VALUE and flags & rows.HAS_INLINE:
+        if rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
+            return children_of(oid, row[rows.REF_FIXED :])
+    return children(store.objects, kind, oid)

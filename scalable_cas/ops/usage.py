@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scalable_cas.errors import ScalableCasError
 from scalable_cas.format import rows
-from scalable_cas.ops.closure import children
+from scalable_cas.ops.marking import root_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,11 @@ def entry_objects(store: StoreCore, fnid: bytes = b"") -> Iterator[tuple[bytes, 
     for rowkey, row in store.index.scan("refs", fnid):
         if len(row) < rows.REF_FIXED:
             continue
-        fields = rows.REF.unpack_from(row)
-        kind, size, oid = fields[3], fields[8], fields[11]
-        names = [oid]
-        if size > rows.INLINE_BYTES or fields[2] == rows.CODEC_NUMBERS["pickle"]:
-            try:
-                names.extend(name for _, name in children(store.objects, kind, oid))
-            except ScalableCasError:  # counting is no place to complain; verify does
-                pass
+        names = [rows.REF.unpack_from(row)[11]]
+        try:
+            names.extend(name for _, name in root_children(store, rowkey, row))
+        except ScalableCasError:  # counting is no place to complain; verify does
+            pass
         yield rowkey, names
 
 

@@ -202,7 +202,12 @@ def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Re
             continue
         if now is None and record is None:  # forgotten since the scan
             continue
-        if now is None or record is None or record.rowkey != rowkey or record.oid != rows.REF.unpack_from(now)[11]:
+        if (
+            now is None
+            or record is None
+            or record.rowkey != rowkey
+            or record.oid != rows.REF.unpack_from(now)[11]
+        ):
             result.findings.append(
                 Finding("entry", name, "its row and its record do not agree; run `scalable-cas reindex`")
             )
@@ -248,7 +253,11 @@ def _strike(unknown: dict[bytes, Record], record: Record) -> None:
     whose commit failed: that is no fault.
     """
     entry = unknown.get(record.rowkey)
-    if entry is not None and record.type == records.REF and (record.sequence, record.oid) == (entry.sequence, entry.oid):
+    if (
+        entry is not None
+        and record.type == records.REF
+        and (record.sequence, record.oid) == (entry.sequence, entry.oid)
+    ):
         del unknown[record.rowkey]
 
 

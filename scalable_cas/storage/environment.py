@@ -4,7 +4,10 @@ LMDB's rules and what we do about them:
 - the same files must not be opened twice in a process: `acquire` hands out one shared environment per real
   path;
 - an environment must not cross a fork: the child closes it (without spare read slots, which would be the
-  parent's) and opens its own at its next use; no write transaction is open at the moment of a fork;
+  parent's) and opens its own at its next use. A fork waits for write transactions, which hold our mutex, and
+  for readers, which stand in ``busy`` while they are inside: to close an environment in which a thread of the
+  parent was reading waits for ever for that thread, and gives its read slot away. Where a reader stays inside
+  too long (a collector that marks), the child leaves the environment as it is and goes without an index;
 - a damaged file kills the interpreter or lies: before it is opened its length is compared with its meta
   pages, and unless it is exactly the file that the last user closed, its whole structure is checked by a
   reader in pure Python. That check needs the file for itself, so it is made only by a process that finds no
@@ -60,6 +63,7 @@ class Environment:
         self.locks = LockFile(f"{path}/users.lock")
         self.db: dict[str, Any] = {}
         self.env: Any = None
+        self.busy: list[None] = []  # an item for each thread that reads; append and pop are one step each
         self._inode = 0
         self._depth = 0  # how often this process holds the right to write, one inside the other
 
@@ -111,9 +115,12 @@ class Environment:
 
     def after_fork(self) -> None:
         """In the child: drop everything that belongs to the parent."""
-        if self.env is not None:
+        if self.env is not None and self.busy:
+            _abandon(self.env)
+            _abandoned.add(self.path)
+        elif self.env is not None:
             self.env.close()
-            self.env, self.db = None, {}
+        self.env, self.db = None, {}
         self.locks.after_fork()
         self.mutex = threading.RLock()
         self._depth = 0
@@ -134,20 +141,27 @@ class Environment:
         Raises:
             IndexDamaged: LMDB found the file broken.
         """
+        self.busy.append(None)
         try:
-            transaction = self.env.begin()
-        except lmdb.MapResizedError:
-            self._adopt()
-            transaction = self.env.begin()
-        except lmdb.ReadersFullError:  # killed readers leave their slots behind
-            self.env.reader_check()
-            transaction = self.env.begin()
-        try:
-            yield transaction
+            transaction = self._begin_read()
+            try:
+                yield transaction
+            finally:
+                transaction.abort()
         except lmdb.Error as error:
             raise IndexDamaged(self.path, str(error)) from error
         finally:
-            transaction.abort()
+            self.busy.pop()
+
+    def _begin_read(self) -> Any:
+        try:
+            return self.env.begin()
+        except lmdb.MapResizedError:
+            self._adopt()
+            return self.env.begin()
+        except lmdb.ReadersFullError:  # killed readers leave their slots behind
+            self.env.reader_check()
+            return self.env.begin()
 
     @contextmanager
     def locked(self, seconds: float = WRITE_WAIT) -> Iterator[None]:
@@ -232,6 +246,8 @@ def acquire(path: str, *, read_only: bool) -> Environment:
             )
             _fork_hook = True
         real = os.path.realpath(path)
+        if real in _abandoned:
+            raise StoreReadOnly(real, "this process was forked while another thread was reading there")
         found = _open_here.get(real)
         # removed or made again under us: its users give it back when they notice
         if found is not None and not found.is_current():
@@ -256,12 +272,26 @@ def release(environment: Environment) -> None:
 
 
 _held: list[threading.RLock] = []
+#: Environments that this process inherited and can neither use nor close.
+_abandoned: set[str] = set()
+#: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules.
+_FORK_WAIT = 0.5
 
 
 def _before_fork() -> None:
+    deadline = clock.monotonic() + _FORK_WAIT
     for environment in list(_open_here.values()):
         if environment.mutex.acquire(timeout=WRITE_WAIT):
             _held.append(environment.mutex)
+        while environment.busy and clock.monotonic() < deadline:
+            clock.sleep(0.0001)
+
+
+def _abandon(env: Any) -> None:
+    """Keep LMDB's object for ever: freeing it at exit would wait for a thread that does not exist here."""
+    import ctypes  # 5 ms, in a child that is this unlucky
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(env))
 
 
 def _after_fork_parent() -> None:

@@ -7,6 +7,7 @@ transaction is held while a caller works.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from struct import Struct
 
 import msgpack
@@ -178,19 +179,21 @@ class Index:
                 continue
         raise IndexDamaged(self.path, "its map is full however often it grows")
 
-    def write_and_hold(self, change: Callable[[Changes], Any]) -> Any:
-        """Run ``change`` as `write` does, and return a read transaction that sees exactly its outcome: nobody
-        can write in between.
+    @contextmanager
+    def write_and_hold(self, change: Callable[[Changes], Any]) -> Iterator[Any]:
+        """Run ``change`` as `write` does, and give a read transaction that sees exactly its outcome: nobody can
+        write in between.
 
-        For the collector, which fixes its cutoff and its roots in one step. The caller ends the transaction
-        with ``abort``.
+        For the collector, which fixes its cutoff and its roots in one step.
 
         Raises:
             StoreBusy, StoreReadOnly, IndexDamaged: as `write`.
         """
-        with self.environment.locked():
-            self.write(change)
-            return self.environment.env.begin()
+        with ExitStack() as stack:
+            with self.environment.locked():
+                self.write(change)
+                snapshot = stack.enter_context(self.environment.reading())
+            yield snapshot
 
 
 class Changes:

@@ -66,6 +66,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     """
     environment = store.index.environment
     begin, database = environment.env.begin, environment.db["refs"]
+    enter, leave = environment.busy.append, environment.busy.pop
     pending, touched = store.writer.visible, store.notes
     secret, folder = store.secret, store.objects.folder
     parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
@@ -77,12 +78,15 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         nonlocal looks, refilled
         if rowkey in pending:
             return read_pending(store, rowkey, counters, limit)
+        enter(None)
         try:
             transaction = begin(database)
             row = transaction.get(rowkey)
             transaction.abort()
         except READ_FAULT:
             row = store.index.ref(rowkey)  # with every remedy: a grown map, stale readers
+        finally:
+            leave()
         if row is None or len(row) < fixed:
             return MISS
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)

@@ -22,6 +22,8 @@ from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scalable_cas.format.record import Record
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
@@ -57,9 +59,11 @@ class Writer:
         self._queue: list[Pending] = []
         self._bytes = 0
         self._committed = -INTERVAL  # when the last commit ended; monotonic seconds
-        self._mutex = threading.Lock()  # for the queue; held for nanoseconds
+        self._mutex = threading.RLock()  # for the queue; re-entered by a signal handler (lifecycle.py)
         self._commit_lock = threading.RLock()
         self._wake = threading.Event()
+        self._committing = 0  # the thread that is in a commit
+        self.afterwards: Callable[[], None] | None = None  # what a signal asked for during a commit
         self._thread: threading.Thread | None = None
         self._unsynced: list[str] = []
         self._closing = False
@@ -111,6 +115,7 @@ class Writer:
                 batch, self._queue, self._bytes = self._queue, [], 0
             if not batch and not (notes and self._store.notes.pending()):
                 return
+            self._committing = threading.get_ident()
             try:
                 self._commit(batch)
             except (ScalableCasError, OSError) as error:
@@ -118,6 +123,9 @@ class Writer:
             finally:
                 self._committed = clock.monotonic()
                 self._let_go(batch)
+                self._committing = 0
+        if self.afterwards is not None:
+            self.afterwards()
 
     def _let_go(self, batch: list[Pending]) -> None:
         for item in batch:
@@ -126,6 +134,10 @@ class Writer:
                 if self.visible.get(rowkey) is item:
                     del self.visible[rowkey]
             self._store.flights.leave(rowkey)
+
+    def interrupted(self) -> bool:
+        """Whether this very thread is in the middle of a commit: asked by a signal handler, which then has to wait."""
+        return self._committing == threading.get_ident()
 
     def abandon(self) -> None:
         """Forget what is queued and stop the thread: the store was removed, which clears it."""

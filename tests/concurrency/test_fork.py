@@ -10,7 +10,7 @@ from tests.support.processes import run
 from tests.support.stores import assert_whole, entry_keys
 
 PRELUDE = """
-import os, sys, threading, time, warnings
+import os, sys, threading, time, traceback, warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)  # 3.12 warns of threads
 from scalable_cas.caching.session import current
@@ -20,12 +20,12 @@ def child(work, leave=sys.exit):
     pid = os.fork()
     if pid:
         return pid
-    code = 1
     try:
         work()
-        code = 0
-    finally:
-        leave(code) if leave is os._exit or code else sys.exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    leave(0)
 
 def wait(*pids):
     for pid in pids:
@@ -71,7 +71,7 @@ def reader():
             assert quick(n) == value(n)
 for n in range(50):
     quick(n)
-threads = [threading.Thread(target=t) for t in (writer, writer, reader, reader)]
+threads = [threading.Thread(target=t, daemon=True) for t in (writer, writer, reader, reader)]
 for t in threads:
     t.start()
 def work(i):

@@ -37,7 +37,8 @@ LINE, LAST = "    z = [i * 2 for i in range(x)]", "    return sum(z) + y\n"
 SAME = {
     "a comment": f"def f(x, y=1):\n    # why\n{LINE}  # how\n{LAST}",
     "layout": (
-        "\n\ndef f(x,\n      y = 1 ):\n    z = [ i*2\n          for i in range(x) ]\n    return (sum(z) + y)\n"
+        "\n\ndef f(x,\n      y = 1 ):\n    z = [ i*2\n          for i in range(x) ]\n"
+        "    return (sum(z) + y)\n"
     ),
     "a docstring": f'def f(x, y=1):\n    """What."""\n{LINE}\n{LAST}',
     "annotations": f"def f(x: int, y: int = 1) -> int:\n{LINE}\n{LAST}",
