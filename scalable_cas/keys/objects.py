@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from .callables import class_part, of_class
-from .nodes import Fields, Raw, Refused, Viewed, typed_node
+from .nodes import PAIRS, SET, Fields, Raw, Refused, Viewed, typed_node
 from .refusals import has_reason, reason_for
 from .registry import library_handlers
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Found = tuple[Leaf | None, Decompose | None]
 
-# Base values of instances of subclasses of the recipe's own types, without a method of the subclass and
-# without asking the items for their hash: set(), frozenset() and dict.copy() reuse the stored ones.
+# Base values of instances of subclasses of the recipe's own types, without a method of the subclass, and without asking
+# items for their hash (which building a dict or a set of them would do).
 _BASE_VALUES: dict[type, Callable[[Any], object]] = {
     int: int.__index__,
     float: float.__float__,
@@ -34,9 +34,9 @@ _BASE_VALUES: dict[type, Callable[[Any], object]] = {
     bytearray: lambda value: bytearray(memoryview(value)),
     list: lambda value: [*list.__iter__(value)],
     tuple: lambda value: (*tuple.__iter__(value),),
-    dict: dict.copy,
-    set: set,
-    frozenset: lambda value: frozenset(set(value)),
+    dict: lambda value: Viewed(value, lambda table, _: (b"d", PAIRS, [*dict.items(table)])),
+    set: lambda value: Viewed(value, lambda items, _: (b"e", SET, [*set.__iter__(items)])),
+    frozenset: lambda value: Viewed(value, lambda items, _: (b"z", SET, [*frozenset.__iter__(items)])),
 }
 _PICKLING = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs_ex__", "__getnewargs__")
 _ABSENT = object()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from .nodes import ORDERED, PAIRS, Fields, Refused, typed_node
+from .nodes import ORDERED, PAIRS, Fields, Refused, Viewed, typed_node
 from .tags import encode_bytes, encode_int, encode_str, typed, typed_prefix
 
 TYPE_CHECKING = False
@@ -82,6 +82,10 @@ def collections_handlers() -> Handlers:
 
     maxlen: Any = vars(deque)["maxlen"]
     factory: Any = vars(defaultdict)["default_factory"]
+
+    def table(value: Any, _: Walk) -> Node:
+        return b"d", PAIRS, [*dict.items(value)]
+
     ordered, counter = typed_prefix("OrderedDict"), typed_prefix("Counter")
 
     def of_deque(value: Any, _: Walk) -> Node:
@@ -91,7 +95,9 @@ def collections_handlers() -> Handlers:
     return {}, {
         OrderedDict: lambda value, _: (ordered, ORDERED, [*OrderedDict.items(value)]),
         Counter: lambda value, _: (counter, PAIRS, [*dict.items(value)]),
-        defaultdict: lambda value, _: typed_node("defaultdict", (factory.__get__(value), dict.copy(value))),
+        defaultdict: lambda value, _: typed_node(
+            "defaultdict", (factory.__get__(value), Viewed(value, table))
+        ),
         deque: of_deque,
     }
 

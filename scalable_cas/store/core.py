@@ -170,11 +170,11 @@ class StoreCore:
         return not self._closed
 
     def _shut(self, *, write: bool) -> None:
-        lifecycle.unregister(self)
         if write:
             self.writer.close()
         else:
             self.writer.abandon()
+        lifecycle.unregister(self)  # not before: a signal that arrives meanwhile must find what is being written
         self.flights.close()
         self.journal.close()
         self.index.close()

@@ -1,0 +1,90 @@
+"""Cached functions in worker processes: what they store and count is there afterwards, and they travel as functions do."""
+
+from __future__ import annotations
+
+import json
+
+POOL = """
+from multiprocessing import Pool
+from scalable_cas import cacheable
+
+@cacheable
+def double(i):
+    return 2 * i
+
+if __name__ == "__main__":
+    with Pool(4) as pool:  # ends its workers with SIGTERM as soon as the last result is there
+        print(sum(pool.map(double, range(200), chunksize=10)))
+"""
+
+TRAVEL = """
+import pickle, subprocess, sys
+import cloudpickle
+from scalable_cas import cacheable
+
+@cacheable
+def plain(x):
+    return x + 1
+
+def make(k):
+    @cacheable(_version=3, x=int)
+    def scaled(x):
+        return x * k
+    return scaled
+
+if __name__ == "__main__":
+    scaled = make(7)
+    here = [plain(1), scaled(2), plain.cache_key(1), scaled.cache_key(2)]
+    program = (
+        "import pickle, sys; plain, scaled = pickle.loads(sys.stdin.buffer.read());"
+        "print([plain(1), scaled(2), plain.cache_key(1), scaled.cache_key(2)], plain.cache_info().hits, scaled.cache_info().hits)"
+    )
+    there = subprocess.run([sys.executable, "-c", program], input=cloudpickle.dumps((plain, scaled)), capture_output=True, check=True)
+    print(there.stdout.decode().strip() == f"{here} 1 1")
+"""
+
+EXECUTORS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from scalable_cas import cacheable
+
+@cacheable
+def square(i):
+    return i * i
+
+if __name__ == "__main__":
+    for method in ("spawn", "fork", "forkserver"):
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+            assert list(pool.map(square, range(5))) == [0, 1, 4, 9, 16]
+    print(square.cache_info().entries)
+"""
+
+
+def script(workdir, run, text, name="s.py"):
+    (workdir / name).write_text(text)
+    done = run(name)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout.strip()
+
+
+def report(run):
+    done = run("-m", "scalable_cas", "report", "--last", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_pool_loses_neither_results_nor_counts(workdir, run):
+    assert script(workdir, run, POOL) == "39800"
+    assert (report(run)["lookups"], report(run)["misses"]) == (200, 200)
+    script(workdir, run, POOL)
+    assert (report(run)["lookups"], report(run)["hits"]) == (200, 200)
+
+
+def test_wrappers_travel_by_value_with_their_identity(workdir, run):
+    assert script(workdir, run, TRAVEL) == "True"
+
+
+def test_executors_of_every_start_method_share_entries(workdir, run):
+    assert script(workdir, run, EXECUTORS) == "5"
+    assert report(run)["misses"] == 5
