@@ -14,31 +14,23 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "scalable.yaml"
 STORE_FOLDER = ".scalable"
-_VARIABLES = (
-    "SCALABLE_CACHE",
-    "SCALABLE_CACHE_DIR",
-    "SCALABLE_SEED",
-    "SCALABLE_TELEMETRY",
-    "SCALABLE_INDEX_DIR",
-)
+# What may change between two calls, and is looked at for each.
+_CALL_VARIABLES = ("SCALABLE_CACHE", "SCALABLE_CACHE_DIR", "SCALABLE_SEED")
 
 # `os.environ.get` encodes the name and decodes the value at each call: 1 µs, three times a hit. CPython keeps
 # the encoded mapping in `_data`; where that is missing or keyed otherwise (Windows keys it by upper-case
 # text) the public way is used.
 _raw: Any = getattr(os.environ, "_data", None)
 _FAST = isinstance(_raw, dict) and os.name == "posix"
-_ENCODED = tuple(os.fsencode(name) for name in _VARIABLES)
-_CACHE, _DIR, _SEED, _TELEMETRY, _INDEX = _ENCODED
+_CACHE, _DIR, _SEED = (os.fsencode(name) for name in _CALL_VARIABLES)
 
 
 def environment_state() -> tuple[Any, ...]:
-    """What the environment says now, in a form that is cheap to take and to compare; `Environ` makes it
-    readable.
-    """
+    """What the environment says now about calls, in a form that is cheap to take and to compare."""
     if _FAST:
         get = _raw.get
-        return get(_CACHE), get(_DIR), get(_SEED), get(_TELEMETRY), get(_INDEX)
-    return tuple(os.environ.get(name) for name in _VARIABLES)
+        return get(_CACHE), get(_DIR), get(_SEED)
+    return tuple(os.environ.get(name) for name in _CALL_VARIABLES)
 
 
 class Environ:
@@ -46,17 +38,17 @@ class Environ:
 
     __slots__ = ("cache_dir", "index_dir", "off", "seed", "telemetry")
 
-    def __init__(self, state: tuple[Any, ...] | None = None) -> None:
-        values = [
-            os.fsdecode(value) if value is not None else None
-            for value in (state if state is not None else environment_state())
-        ]
-        switch, cache_dir, seed, telemetry, index_dir = values
-        self.off = (switch or "").strip().lower() in ("off", "0", "false", "no")
-        self.cache_dir = cache_dir or None
-        self.seed = seed  # unset and empty differ: both are legal salts
-        self.telemetry = (telemetry or "").strip().lower() not in ("0", "off", "false", "no")
-        self.index_dir = index_dir or None
+    def __init__(self) -> None:
+        self.off = os.environ.get("SCALABLE_CACHE", "").strip().lower() in ("off", "0", "false", "no")
+        self.cache_dir = os.environ.get("SCALABLE_CACHE_DIR") or None
+        self.seed = os.environ.get("SCALABLE_SEED")  # unset and empty differ: both are legal salts
+        self.telemetry = os.environ.get("SCALABLE_TELEMETRY", "").strip().lower() not in (
+            "0",
+            "off",
+            "false",
+            "no",
+        )
+        self.index_dir = os.environ.get("SCALABLE_INDEX_DIR") or None
 
 
 def user_config_dir() -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scalable_cas.keys.call import CallKeyer
     from scalable_cas.ops.explain import Explanation
     from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.flight import Flights
 
 BYPASS = "_cache_bypass"
 
@@ -129,14 +130,14 @@ class CachedFunction:
         """Nothing is stored: wait for whoever computes this key, or compute it."""
         store = session.store
         assert store is not None
-        flies = self.options.store and store.flights.owner(rowkey) != (me := _thread())
-        if flies:
+        flights, me = self._flights(store, rowkey, _thread())
+        if flights is not None:
             waiting = None
-            while not store.flights.try_enter(rowkey, me):
-                waiting = waiting or Waiting(store.flights, rowkey, wait_bound(self._known_seconds))
+            while not flights.try_enter(rowkey, me):
+                waiting = waiting or Waiting(flights, rowkey, wait_bound(self._known_seconds))
                 pause = waiting.pause()
                 if pause is None:
-                    flies = False
+                    flights = None
                     break
                 clock.sleep(pause)
                 value = self._read(store, rowkey)
@@ -145,16 +146,16 @@ class CachedFunction:
             else:
                 value = self._read(store, rowkey)  # it may have been published between our look and our entry
                 if value is not MISS:
-                    store.flights.leave(rowkey)
+                    flights.leave(rowkey)
                     return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs)
             result = self.function(*args, **kwargs)
         except BaseException:
-            if flies:
-                store.flights.leave(rowkey)
+            if flights is not None:
+                flights.leave(rowkey)
             raise
-        return run.finish(result, flies=flies)
+        return run.finish(result, flights)
 
     async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """As `call` and `miss`, for a coroutine function: waiting never blocks the event loop."""
@@ -167,36 +168,47 @@ class CachedFunction:
             return await self.function(*args, **kwargs)
         key, args, kwargs, inputs = self.keyer.bind(args, kwargs, session.seed)
         rowkey = self.keyer.fnid + key
-        flies = False
+        flights: Flights | None = None
         if not bypass:
             value = self._read(store, rowkey)
             if value is not MISS:
                 return value
-            me = asyncio.current_task()
-            flies = self.options.store and store.flights.owner(rowkey) is not me
+            flights, me = self._flights(store, rowkey, asyncio.current_task())
             waiting = None
-            while flies and not store.flights.try_enter(rowkey, me):
-                waiting = waiting or Waiting(store.flights, rowkey, wait_bound(self._known_seconds))
+            while flights is not None and not flights.try_enter(rowkey, me):
+                waiting = waiting or Waiting(flights, rowkey, wait_bound(self._known_seconds))
                 pause = waiting.pause()
                 if pause is None:
-                    flies = False
+                    flights = None
                     break
                 await asyncio.sleep(pause)
                 value = self._read(store, rowkey)
                 if value is not MISS:
                     return value
-            value = self._read(store, rowkey) if flies else MISS
-            if value is not MISS:
-                store.flights.leave(rowkey)
+            if flights is not None and (value := self._read(store, rowkey)) is not MISS:
+                flights.leave(rowkey)
                 return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, replace=bypass)
             result = await self.function(*args, **kwargs)
         except BaseException:
-            if flies:
-                store.flights.leave(rowkey)
+            if flights is not None:
+                flights.leave(rowkey)
             raise
-        return run.finish(result, flies=flies)
+        return run.finish(result, flights)
+
+    def _flights(self, store: StoreCore, rowkey: bytes, me: object) -> tuple[Flights | None, object]:
+        """Where to wait for others of this key, and as whom; None where nothing is stored, where ``me`` computes
+        this very key already, and where the store cannot be used (it was closed, or removed with its parents).
+        """
+        try:
+            flights = store.flights if self.options.store else None
+        except Exception as error:  # noqa: BLE001 - the boundary again
+            self.broken(error)
+            flights = None
+        if flights is not None and flights.owner(rowkey) == me:
+            flights = None
+        return flights, me
 
     def _read(self, store: StoreCore, rowkey: bytes) -> Any:
         try:
@@ -303,7 +315,7 @@ class Run:
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()
 
-    def finish(self, result: Any, *, flies: bool = False) -> Any:
+    def finish(self, result: Any, flights: Flights | None = None) -> Any:
         """Store the result if it is to be stored; return it in any case."""
         record, cached, store = self._record, self._cached, self._store
         record.seconds = clock.perf_counter() - self._since
@@ -320,8 +332,8 @@ class Run:
         except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
             cached.broken(error)
         finally:
-            if flies and not stored:
-                store.flights.leave(record.rowkey)
+            if flights is not None and not stored:
+                flights.leave(record.rowkey)
         store.say()
         return result
 

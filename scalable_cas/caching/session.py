@@ -48,7 +48,7 @@ def current() -> Session:
     state = config.environment_state()
     session = _session
     if session is None or state != _state or session.expires < clock.monotonic():
-        session = _session = _make(config.Environ(state), None)
+        session = _session = _make(config.Environ(), None)
         _state = state
     return session
 

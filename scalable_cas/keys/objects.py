@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Found = tuple[Leaf | None, Decompose | None]
 
-# Base values of instances of subclasses of the recipe's own types, without a method of the subclass, and without asking
-# items for their hash (which building a dict or a set of them would do).
+# Base values of instances of subclasses of the recipe's own types, without a method of the subclass, and
+# without asking items for their hash (which building a dict or a set of them would do).
 _BASE_VALUES: dict[type, Callable[[Any], object]] = {
     int: int.__index__,
     float: float.__float__,
@@ -40,6 +40,7 @@ _BASE_VALUES: dict[type, Callable[[Any], object]] = {
 }
 _PICKLING = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs_ex__", "__getnewargs__")
 _ABSENT = object()
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not set on the interpreter's own types, whose state is all in C
 
 
 def handler_of(kind: type, registered: Mapping[type, Callable[[Any], object]]) -> Found:
@@ -215,7 +216,7 @@ def _of_plain(kind: type) -> Decompose | None:
 
     ``object.__reduce_ex__`` proves it: it raises for a C type with state that Python does not see.
     """
-    if not _pickles_like(kind, object) or has_reason(kind):
+    if not kind.__flags__ & _HEAP_TYPE or not _pickles_like(kind, object) or has_reason(kind):
         return None
     part, complete = class_part(kind), False  # asked once per class, when the first instance comes
 

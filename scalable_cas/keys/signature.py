@@ -85,7 +85,7 @@ class Plain:
         for name, value in kwargs.items():
             place = self.by_keyword.get(str.__str__(name))  # Python too matches a subclass of str by its text
             if place is not None and place not in found:
-                found[place] = ("a", name, name, value)
+                found[place] = ("a", self.names[place], name, value)
             elif place is None and self.keywords is not None:
                 beyond.append(("k", name, name, value))
             else:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import os
 
-from blake3 import blake3
-
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
 from scalable_cas.codecs.plain import unpack as unpack_plain
@@ -57,6 +55,11 @@ LOOKS = 1000
 LOOKS_PER_SECOND = 10_000
 
 
+#: Rows remembered as checked: a hit whose row is byte for byte one of them need not be hashed again, which
+#: saves a microsecond of five. About 500 bytes each.
+KNOWN = 20_000
+
+
 def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any]:
     """Return ``read(rowkey, counters, newest_allowed_age) -> value or MISS`` for an open store.
 
@@ -71,8 +74,34 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     secret, folder = store.secret, store.objects.folder
     parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
-    stat, perf_counter = os.stat, clock.perf_counter
+    stat, perf_counter, ref_tag = os.stat, clock.perf_counter, rows.ref_tag
+    known: dict[bytes, tuple[Any, ...]] = {}
     looks, refilled = LOOKS, perf_counter()
+
+    def examine(rowkey: bytes, row: bytes | None) -> tuple[Any, ...] | None:
+        """Check a row that is not known yet. None: it cannot be used; a tuple of one: it takes the general way."""
+        if row is None or len(row) < fixed:
+            return None
+        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)
+        if ref_tag(rowkey, row[tag_bytes:], secret) != tag:
+            return None  # a flipped bit, or another user's row: it will be written anew
+        if codec != plain or flags != rows.HAS_INLINE or kind != VALUE:
+            return (created,)
+        if len(row) != fixed + length or not row.startswith(prefix, fixed):
+            return (created,)
+        if len(known) >= KNOWN:
+            known.clear()
+        name = oid.hex()
+        facts = known[rowkey] = (
+            row,
+            created,
+            seconds,
+            inode,
+            changed,
+            f"{folder}/{name[:2]}/{name[2:]}",
+            row[start:],
+        )
+        return facts
 
     def read(rowkey: bytes, counters: Counters, limit: int | None) -> Any:
         nonlocal looks, refilled
@@ -87,22 +116,21 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             row = store.index.ref(rowkey)  # with every remedy: a grown map, stale readers
         finally:
             leave()
-        if row is None or len(row) < fixed:
-            return MISS
-        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)
-        if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
-            return MISS  # a flipped bit, or another user's row: it will be written anew
+        facts = known.get(rowkey)
+        if facts is None or facts[0] != row:
+            facts = examine(rowkey, row)
+            if facts is None:
+                return MISS
+            if len(facts) == 1:
+                late = limit is not None and clock.now_ns() - facts[0] > limit
+                return MISS if late else read_row(store, rowkey, row, counters)
+        _, created, seconds, inode, changed, path, head = facts
         if limit is not None and clock.now_ns() - created > limit:
             return MISS
-        if codec != plain or flags != rows.HAS_INLINE or kind != VALUE:
-            return read_row(store, rowkey, row, counters)
-        if len(row) != fixed + length or not row.startswith(prefix, fixed):
-            return read_row(store, rowkey, row, counters)
         looks -= 1
         if looks > 0:
-            name = oid.hex()
             try:
-                seen = stat(f"{folder}/{name[:2]}/{name[2:]}")
+                seen = stat(path)
             except OSError:
                 return read_row(store, rowkey, row, counters)
             if seen.st_mtime_ns != changed or seen.st_ino != inode:
@@ -115,7 +143,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
                 if not environment.is_current():
                     return read_row(store, rowkey, row, counters)
         try:
-            result = unpack_plain(row[start:])
+            result = unpack_plain(head)
         except ScalableCasError as error:
             store.trouble(error)
             return MISS

@@ -162,6 +162,11 @@ def test_what_comes_back_are_the_same_objects():
     assert inputs == ()
 
 
+def test_keywords_that_are_a_subclass_of_str():
+    assert key(keyer(sub), 1, **{Text("y"): 2}) == key(keyer(sub), 1, y=2)
+    assert key(keyer(everything), 1, d=2, **{Text("q"): 2}) != key(keyer(everything), 1, d=2, q=2)
+
+
 def test_no_arguments():
     made = keyer(lambda: 1)
     assert key(made) == key(made)

@@ -83,6 +83,16 @@ def test_a_file_is_not_its_path_nor_its_bytes(tmp_path):
     assert len({key(FILE, path), key(plain, path), key(plain, str(path)), key(plain, b"content")}) == 4
 
 
+def test_what_is_not_declared_is_never_looked_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain = CallKeyer(function, arg_types={"q": str})
+    before = key(plain, "north", "south"), key(plain, tmp_path / "north")
+    for name in ("north", "south"):
+        write(tmp_path / name)
+    assert (key(plain, "north", "south"), key(plain, tmp_path / "north")) == before
+    assert key(plain, ".") == key(plain, ".")
+
+
 def test_boundaries_of_names_and_contents(tmp_path):
     two = CallKeyer(function, arg_types={"p": FileType, "q": FileType})
     a, ab = write(tmp_path / "1", b"a"), write(tmp_path / "2", b"ab")

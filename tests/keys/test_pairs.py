@@ -25,6 +25,7 @@ import zoneinfo
 import pytest
 
 from scalable_cas.keys.encode import encode
+from scalable_cas.keys.nodes import Refused
 
 from .samples import (
     Bag,
@@ -344,3 +345,33 @@ COPIED = [
 def test_a_copy_has_the_same_key(value):
     assert encode(copy.deepcopy(value)) == encode(value)
     assert encode(pickle.loads(pickle.dumps(value))) == encode(value)
+
+
+def test_no_method_of_a_users_class_runs():
+    def fails(self, *args):
+        raise AssertionError
+
+    names = "__eq__ __len__ __iter__ __bool__ __repr__ __str__ __getitem__ __contains__ __int__ __index__"
+    methods = {
+        **dict.fromkeys([*names.split(), "__float__", "items", "keys", "values", "copy", "encode"], fails),
+        "__hash__": lambda self: 1,
+    }
+    for base, content in (
+        (object, ()),
+        (dict, ({"a": 1},)),
+        (list, ([1],)),
+        (set, ({1},)),
+        (int, (1,)),
+        (str, ("a",)),
+    ):
+        wild = type("Wild", (base,), {**methods, "__module__": __name__})
+        assert encode([wild(*content)]) == encode([wild(*content)])
+    wild = type("Wild", (), {**methods, "__module__": __name__})
+    first, second = wild(), wild()
+    assert encode({first: 1}) == encode({second: 1})
+    bag = Bag()
+    bag.add(first)
+    wild.__hash__ = fails
+    assert encode(bag)
+    with pytest.raises(Refused):
+        encode(super(Data, Data()))
