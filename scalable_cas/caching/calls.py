@@ -95,8 +95,7 @@ class CachedFunction:
     def revive(self, store: StoreCore) -> None:
         """If the store was removed under us, what is computed now goes into a new one."""
         try:
-            if not store.is_alive():
-                store.reopen()
+            store.revive()
         except Exception as error:  # noqa: BLE001 - the boundary again: without a store the function still runs
             self.broken(error)
 
@@ -198,8 +197,9 @@ class CachedFunction:
         return run.finish(result, flights)
 
     def _flights(self, store: StoreCore, rowkey: bytes, me: object) -> tuple[Flights | None, object]:
-        """Where to wait for others of this key, and as whom; None where nothing is stored, where ``me`` computes
-        this very key already, and where the store cannot be used (it was closed, or removed with its parents).
+        """Where to wait for others of this key, and as whom; None where nothing is stored, where ``me``
+        computes this very key already, and where the store cannot be used (it was closed, or removed with its
+        parents).
         """
         try:
             flights = store.flights if self.options.store else None

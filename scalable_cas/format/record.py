@@ -146,8 +146,8 @@ def tombstone(rowkey: bytes, function: str, *, created: int, sequence: int) -> R
 
 
 def pinning(target: bytes, function: str, *, pinned: bool, created: int, sequence: int) -> Record:
-    """The record that says that an entry (``target``: its row key, 40 bytes) or an object (its name, 32 bytes)
-    is kept from gc, or not any more.
+    """The record that says that an entry (``target``: its row key, 40 bytes) or an object (its name, 32
+    bytes) is kept from gc, or not any more.
     """
     rowkey = target if len(target) == 40 else NO_FUNCTION + target
     kind = PIN if pinned else UNPIN

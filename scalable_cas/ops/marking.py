@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.store.core import StoreCore
 
+
 def mark(
     store: StoreCore,
     refs: Iterable[tuple[bytes, bytes]],
@@ -56,7 +57,7 @@ def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[in
     """
     fields = rows.REF.unpack_from(row)
     flags, kind, oid = fields[1], fields[3], fields[11]
-    if kind == VALUE and flags & rows.HAS_INLINE:
-        if rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
-            return children_of(oid, row[rows.REF_FIXED :])
+    copied = kind == VALUE and flags & rows.HAS_INLINE
+    if copied and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
+        return children_of(oid, row[rows.REF_FIXED :])
     return children(store.objects, kind, oid)

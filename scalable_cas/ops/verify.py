@@ -168,8 +168,8 @@ def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
 def _still_needed(
     store: StoreCore, oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]
 ) -> bool:
-    """Whether a missing object is missing, or was collected while we read: gc removes the rows and the parents
-    first, so what still names it is asked again.
+    """Whether a missing object is missing, or was collected while we read: gc removes the rows and the
+    parents first, so what still names it is asked again.
     """
     if store.index.object_row(oid) is not None or oid in store.index.pins():
         return True

@@ -181,8 +181,8 @@ class Index:
 
     @contextmanager
     def write_and_hold(self, change: Callable[[Changes], Any]) -> Iterator[Any]:
-        """Run ``change`` as `write` does, and give a read transaction that sees exactly its outcome: nobody can
-        write in between.
+        """Run ``change`` as `write` does, and give a read transaction that sees exactly its outcome: nobody
+        can write in between.
 
         For the collector, which fixes its cutoff and its roots in one step.
 

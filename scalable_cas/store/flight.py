@@ -26,7 +26,8 @@ from scalable_cas.storage.locks import LockFile
 _PID = Struct("<I")
 # of four bytes: one page table of owners' ids; two keys in one slot only cost a wrong guess about "stopped"
 _SLOTS = 4096
-_FIRST_LOCK = 1 << 20  # locks lie beyond the table
+# locks lie beyond the table, one byte for each value of five bytes of the key
+_FIRST_LOCK, _LAST_LOCK = 1 << 20, (1 << 20) + (1 << 40)
 #: Waiting starts at half a millisecond and grows to 20 ms: a poll costs some µs, a result is seen at most 20
 #: ms late.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
@@ -72,10 +73,16 @@ class Flights:
         """Who in this process computes the key."""
         return self._owners.get(rowkey)
 
-    def leave(self, rowkey: bytes) -> None:
-        """Give a key back: its result is visible, or there will be none."""
+    def leave(self, *rowkeys: bytes) -> None:
+        """Give keys back: their results are visible, or there will be none. After a batch, usually in one
+        call.
+        """
         with self._mutex:
-            if self._owners.pop(rowkey, None) is not None:
+            held = [rowkey for rowkey in rowkeys if self._owners.pop(rowkey, None) is not None]
+            if len(held) > 1 and not self._owners:
+                self._locks.release(_FIRST_LOCK, _LAST_LOCK - _FIRST_LOCK)
+                return
+            for rowkey in held:
                 self._locks.release(_place(rowkey))
 
     def owner_stopped(self, rowkey: bytes) -> bool:

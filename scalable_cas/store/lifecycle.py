@@ -41,10 +41,10 @@ def register(store: StoreCore) -> None:
 def _write_when_terminated() -> None:
     """Have a worker of a Pool write what is queued when the pool ends it with SIGTERM.
 
-    ``with Pool() as pool`` kills its workers the moment the last result is there, so without this the results and
-    counts of the last 50 ms would be lost each time. Only daemon workers of multiprocessing whose SIGTERM still has its
-    default effect are touched, and they still die of it. What is given up: a worker inside a long call of C code
-    dies when that call returns.
+    ``with Pool() as pool`` kills its workers the moment the last result is there, so without this the results
+    and counts of the last 50 ms would be lost each time. Only daemon workers of multiprocessing whose SIGTERM
+    still has its default effect are touched, and they still die of it. What is given up: a worker inside a
+    long call of C code dies when that call returns.
     """
     import signal
     import threading

@@ -79,7 +79,9 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     looks, refilled = LOOKS, perf_counter()
 
     def examine(rowkey: bytes, row: bytes | None) -> tuple[Any, ...] | None:
-        """Check a row that is not known yet. None: it cannot be used; a tuple of one: it takes the general way."""
+        """Check a row that is not known yet. None: it cannot be used; a tuple of one: it takes the general
+        way.
+        """
         if row is None or len(row) < fixed:
             return None
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)

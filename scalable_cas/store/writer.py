@@ -128,15 +128,15 @@ class Writer:
             self.afterwards()
 
     def _let_go(self, batch: list[Pending]) -> None:
-        for item in batch:
-            rowkey = item.record.rowkey
-            with self._mutex:
+        rowkeys = [item.record.rowkey for item in batch]
+        with self._mutex:
+            for rowkey, item in zip(rowkeys, batch, strict=True):
                 if self.visible.get(rowkey) is item:
                     del self.visible[rowkey]
-            self._store.flights.leave(rowkey)
+        self._store.flights.leave(*rowkeys)
 
     def interrupted(self) -> bool:
-        """Whether this very thread is in the middle of a commit: asked by a signal handler, which then has to wait."""
+        """Whether this very thread is in the middle of a commit; a signal handler that asks has to wait then."""
         return self._committing == threading.get_ident()
 
     def abandon(self) -> None:

@@ -5,11 +5,15 @@ publisher uses again what the first one stored). Actors take steps in every poss
 killed after any step, which frees the write lock and loses whatever it had not committed.
 
 - Publisher: read the epoch; put V; put R (each is kept if its file is there); lock; if the epoch is another
-  one, put both again; write the rows of V and R with the current epoch, and the entry; commit; unlock.
+  one, or odd, put both again and make it even; write the rows of V and R with the current epoch, and the entry;
+  commit; unlock.
 - Evictor: under the lock, remove one entry.
-- Collector: lock; count the epoch up and take a snapshot of the entries; unlock. Mark from the snapshot. For R,
-  then for V: lock; unless it is marked, or its row's epoch is not older than the collector's, remove the row
-  and count the epoch up; commit; remove the file; unlock.
+- Collector: lock; count the epoch up to the next even number and take a snapshot of the entries; unlock. Mark
+  from the snapshot. For R, then for V: lock; unless it is marked, or its row's epoch is not older than the
+  collector's, remove the row and make the epoch odd; commit; remove the file; make the epoch even; unlock.
+
+The odd epoch came from this model: with one count for each sweep, a publisher that read the epoch between the
+commit of the rows and the removal of the files found nothing changed under the lock, and named what was gone.
 
 Broken is, wherever nobody is inside the lock: an entry whose R or V is missing (I2), or R in the index while V is
 not (I3). A *file* of R without V can be left behind where a publisher is killed between its puts and its commit
@@ -43,8 +47,9 @@ def put(items, index, value):
 
 
 class Publisher:
-    """Stores entry ``number``. Left out rules: "reput" (nothing is put again), "lock" (rows appear at any time), "epoch" (rows carry the
-    epoch that was read before the lock)."""
+    """Stores entry ``number``. Rules to leave out: "reput" (nothing is put again), "odd" (an odd epoch is as good
+    as an even one), "lock" (rows appear at any time), "epoch" (rows carry the epoch that was read at first).
+    """
 
     START = ("read",)
     STEPS = 6
@@ -65,14 +70,16 @@ class Publisher:
             lock = world.lock if self.without == "lock" else me
             yield "locks", self.to(world._replace(lock=lock), me, "check", *memory)
         elif state == "check":
-            files = world.files
-            if world.epoch != memory[0] and self.without != "reput":
+            files, odd = world.files, world.epoch % 2 and self.without != "odd"
+            if (world.epoch != memory[0] or odd) and self.without != "reput":
                 files = (True, True)
             yield "checks the epoch", self.to(world._replace(files=files), me, "commit", *memory)
         elif state == "commit":
-            epoch = memory[0] if self.without == "epoch" else world.epoch
+            current = world.epoch + world.epoch % 2
+            epoch = memory[0] if self.without == "epoch" else current
             lock = -1 if world.lock == me else world.lock
-            after = world._replace(rows=(epoch, epoch), entries=put(world.entries, self.number, True), lock=lock)
+            entries = put(world.entries, self.number, True)
+            after = world._replace(rows=(epoch, epoch), entries=entries, lock=lock, epoch=current)
             yield "commits", self.to(after, me, "done")
 
     @staticmethod
@@ -95,9 +102,11 @@ class Evictor:
 
 
 class Collector:
-    """One collection. Left out rules: "count" (the first step does not count the epoch up), "count sweeps" (sweeping does not), "atomic" (the
-    snapshot is taken after the lock was given back), "recheck" (rows' epochs are not looked at), "order" (V goes before R),
-    "held" (the files are removed after the lock was given back)."""
+    """One collection. Rules to leave out: "count" (the first step does not count the epoch up), "count sweeps"
+    (sweeping does not), "odd" (sweeping counts once, with the rows), "atomic" (the snapshot is taken after the
+    lock was given back), "recheck" (rows' epochs are not looked at), "order" (V goes before R), "held" (the files
+    are removed after the lock was given back).
+    """
 
     START = ("begin",)
 
@@ -108,7 +117,7 @@ class Collector:
     def steps(self, me, world):
         state, *memory = world.actors[me]
         if state == "begin" and world.lock < 0:
-            epoch = world.epoch + (self.without != "count")
+            epoch = world.epoch if self.without == "count" else world.epoch + 2 - world.epoch % 2
             after = world._replace(epoch=epoch)
             if self.without == "atomic":
                 yield "counts", Publisher.to(after, me, "snapshot", epoch)
@@ -117,28 +126,30 @@ class Collector:
         elif state == "snapshot":
             yield "takes its snapshot", Publisher.to(world, me, "mark", *memory, any(world.entries))
         elif state == "mark":
-            epoch, needed = memory
-            yield "marks", Publisher.to(world, me, "sweep", epoch, needed, 0)
+            yield "marks", Publisher.to(world, me, "sweep", *memory, 0)
         elif state == "sweep" and world.lock < 0:
-            epoch, needed, at = memory
-            if at == 2:
-                yield "ends", Publisher.to(world, me, "done")
-                return
-            oid = self.order[at]
-            stays = needed or (world.rows[oid] >= epoch and self.without != "recheck")
-            counted = world.epoch + (self.without != "count sweeps")
-            if stays:
-                yield "keeps one", Publisher.to(world._replace(epoch=counted), me, "sweep", epoch, needed, at + 1)
-            else:
-                lock = world.lock if self.without == "held" else me
-                after = world._replace(rows=put(world.rows, oid, NONE), epoch=counted, lock=lock)
-                yield f"drops the row of {'VR'[oid]}", Publisher.to(after, me, "unlink", epoch, needed, at)
+            yield self.sweep(me, world, *memory)
         elif state == "unlink":
+            oid = self.order[memory[2]]
+            after = world._replace(files=put(world.files, oid, False))
+            yield f"removes {'VR'[oid]}", Publisher.to(after, me, "count", *memory)
+        elif state == "count":
             epoch, needed, at = memory
-            oid = self.order[at]
+            even = world.epoch + 1 if self.without not in ("odd", "count sweeps") else world.epoch
             lock = -1 if world.lock == me else world.lock
-            after = world._replace(files=put(world.files, oid, False), lock=lock)
-            yield f"removes {'VR'[oid]}", Publisher.to(after, me, "sweep", epoch, needed, at + 1)
+            after = world._replace(epoch=even, lock=lock)
+            yield "counts, unlocks", Publisher.to(after, me, "sweep", epoch, needed, at + 1)
+
+    def sweep(self, me, world, epoch, needed, at):
+        if at == 2:
+            return "ends", Publisher.to(world, me, "done")
+        oid = self.order[at]
+        if needed or (world.rows[oid] >= epoch and self.without != "recheck"):
+            return "keeps one", Publisher.to(world, me, "sweep", epoch, needed, at + 1)
+        counted = world.epoch + {"count sweeps": 0, "odd": 2}.get(self.without, 1 + world.epoch % 2)
+        lock = world.lock if self.without == "held" else me
+        after = world._replace(rows=put(world.rows, oid, NONE), epoch=counted, lock=lock)
+        return f"drops the row of {'VR'[oid]}", Publisher.to(after, me, "unlink", epoch, needed, at)
 
 
 def broken(world):
@@ -202,11 +213,13 @@ def test_no_order_of_steps_breaks_the_store(scene, stored):
     assert worlds > 50, "the actors did something"
 
 
-#: rule -> (who leaves it out, the invariant that breaks)
+#: rule -> the actors, one of which leaves it out
 RULES = {
     "objects are put again when the epoch has changed": (lambda: [Publisher(1, "reput"), Collector(), Evictor(0)]),
     "rows appear under the lock": (lambda: [Publisher(1, "lock"), Collector(), Evictor(0)]),
     "rows carry the epoch of their commit": (lambda: [Publisher(1, "epoch"), Collector(), Evictor(0)]),
+    "an odd epoch is not trusted": (lambda: [Publisher(1, "odd"), Collector(), Evictor(0)]),
+    "the epoch is odd while files are removed": (lambda: [Publisher(1), Collector("odd"), Evictor(0)]),
     "it counts the epoch up with each sweep": (lambda: [Publisher(1), Collector("count sweeps"), Evictor(0)]),
     "it looks at the epochs of rows when it sweeps": (lambda: [Publisher(1), Collector("recheck"), Evictor(0)]),
     "it removes parents before children": (lambda: [Publisher(1), Collector("order"), Evictor(0)]),
