@@ -57,10 +57,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     from tabulate import tabulate  # 60 ms to import: only commands that print a table pay for it
 
     align = ["right" if header in right else "left" for header in headers]
-    cells = [list(map(str, row)) for row in rows]
-    text = tabulate(
-        cells, headers, tablefmt="plain", colalign=align if cells else None, disable_numparse=True
-    )
+    # the headers as a row like the others: as headers they would be padded
+    text = tabulate([headers, *rows], tablefmt="plain", colalign=align, disable_numparse=True)
     lines(line.rstrip() for line in text.splitlines())
 
 

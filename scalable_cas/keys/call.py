@@ -1,5 +1,4 @@
-"""From a call to its key. ``CallKeyer`` is made once per decorated function; its ``bind`` is on the path of
-every hit.
+"""From a call to its key. A ``CallKeyer`` is made per decorated function; its ``bind`` is part of every hit.
 
     key      = keyed BLAKE3(K, header ‖ entries)
     header   = E(recipe) ‖ E(seed) ‖ identity
@@ -50,13 +49,16 @@ class CallKeyer:
     for all its versions. ``identity``: the bytes by which the function is known where it is itself an
     argument (``__scalable_identity__``).
 
-    Defaults are those at decoration; Python's own follow an assignment to ``__defaults__``, which nobody
-    does.
+    Defaults are those at decoration: a later assignment to ``__defaults__`` is not seen.
+
+    ``bind(args, kwargs, seed)`` gives (key, what the function must receive as args and as kwargs, tokens of
+    the input files that were read). It raises what the function itself would where the arguments do not fit,
+    ``UnhashableArgument``, ``MissingInput``, ``InputChanged``, and ``TypeError`` for a value that is not of
+    its declared type. ``known_as`` is for unpickling only.
 
     Raises:
         TypeError: an unknown name in ``ignore`` or ``arg_types``, a type that cannot be declared, a
-        ``version`` that is no str
-            or int.
+            ``version`` that is neither str nor int.
     """
 
     def __init__(
@@ -109,9 +111,7 @@ class CallKeyer:
     def parts(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
     ) -> list[tuple[str, str, bytes]]:
-        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations. See
-        ``bind``.
-        """
+        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations."""
         del seed  # it is part of the header, which is no entry
         encoded, *_ = self._encode_entries(args, kwargs)
         return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]

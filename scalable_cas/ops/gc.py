@@ -3,13 +3,13 @@ See docs/explanation/gc.md.
 
 The protocol (research: a publisher and a collector, model-checked; tests/model has the model):
 1. objects are put without a lock; rows that name them appear only under the write lock;
-2. the collector drops the planned entries, then in one locked step counts the *epoch* up and takes a snapshot
-   of the refs;
+2. the collector drops the planned entries, then in one locked step counts the *epoch* up, to an even number,
+   and takes a snapshot of the refs;
 3. it marks from that snapshot without the lock; an unreadable object stops it;
-4. it sweeps under the lock, in small batches, and counts the epoch up with each: first the rows, then, still
-   under our lock, the files;
+4. it sweeps under the lock, in small batches: first the rows go and the epoch becomes odd, then, still under
+   our lock, the files go, then the epoch becomes even;
 5. an object that was named since step 2 carries a newer epoch and stays. A publisher that finds another epoch
-   than before it put its objects puts them again, under the lock.
+   than before it put its objects, or an odd one, puts them again, under the lock.
 No clock decides anything here, so a clock that jumps cannot lose data. Keeps I2 and I3; delete order: record,
 then object.
 """
@@ -17,6 +17,7 @@ then object.
 from __future__ import annotations
 
 from scalable_cas import clock
+from scalable_cas.errors import IndexDamaged
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import BLOB
 from scalable_cas.ops.marking import mark
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from scalable_cas.storage.index import Changes
     from scalable_cas.store.core import StoreCore
 
 #: Objects deleted under one lock: 200 unlinks take some ms, which is how long a writer may have to wait.
@@ -124,16 +126,16 @@ def execute(
 
 def _drop_entries(store: StoreCore, plan: GcPlan) -> int:
     """Forget the planned entries that were neither stored anew nor pinned since the plan was made."""
-    dropped = 0
-    pins = store.index.pins()
-    for at in range(0, len(plan.entries), FORGET_BATCH):
-        same = []
-        for item in plan.entries[at : at + FORGET_BATCH]:
-            row = store.index.ref(item.rowkey)
-            if row is not None and item.rowkey not in pins and rows.REF.unpack_from(row)[6] == item.created:
-                same.append(item.rowkey)
-        dropped += store.forget(same) if same else 0
-    return dropped
+    created = {item.rowkey: item.created for item in plan.entries}
+
+    def still(changes: Changes, rowkey: bytes) -> bool:
+        row = changes.ref(rowkey)
+        same = row is not None and rows.REF.unpack_from(row)[6] == created[rowkey]
+        return same and not changes.is_pinned(rowkey)
+
+    planned = list(created)
+    batches = (planned[at : at + FORGET_BATCH] for at in range(0, len(planned), FORGET_BATCH))
+    return sum(store.forget(batch, still=still) for batch in batches)
 
 
 def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | None) -> tuple[list[bytes], int]:
@@ -142,7 +144,10 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
 
     def next_epoch(changes: Any) -> None:
         nonlocal epoch
-        epoch = changes.next_number("epoch")
+        _require_whole(store, changes)
+        before = changes.number("epoch")
+        epoch = before + 2 - before % 2
+        changes.set_number("epoch", epoch)
 
     total = store.index.count("refs")
     with store.index.write_and_hold(next_epoch) as snapshot:
@@ -170,13 +175,15 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
     doomed: list[bytes] = []
 
     def change(changes: Any) -> None:
+        _require_whole(store, changes)
         doomed.clear()
         for oid in batch:
             row = changes.object_row(oid)
-            if row is None or row.epoch < epoch:
+            if (row is None or row.epoch < epoch) and not changes.is_pinned(oid):
                 doomed.append(oid)
                 changes.drop_object(oid)
-        changes.next_number("epoch")
+        before = changes.number("epoch")
+        changes.set_number("epoch", before + 1 + before % 2)
 
     with store.index.environment.locked():
         store.index.write(change)
@@ -185,6 +192,13 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
             if seen is not None and store.objects.delete(oid):
                 result.objects += 1
                 result.bytes += seen.st_size
+        store.index.write(lambda changes: changes.next_number("epoch"))
+
+
+def _require_whole(store: StoreCore, changes: Changes) -> None:
+    """Refuse to collect by an index that is being filled: what is not in it yet would be taken for garbage."""
+    if not changes.number("filled"):
+        raise IndexDamaged(store.index.path, "it is being rebuilt, or that was cut short")
 
 
 def _drafts(store: StoreCore) -> list[str]:
@@ -213,6 +227,8 @@ def _compact(store: StoreCore, *, dropped: int) -> None:
     if len(idle) < MOST_SEGMENTS and dropped * 2 < store.index.count("refs"):
         return
     with store.index.environment.locked():
+        if not store.index.number("filled"):  # a neighbour empties it to fill it anew: it knows too little now
+            return
         idle = store.journal.idle()
         everything = set(idle) == set(store.journal.segments())
         kept = store.journal.current(idle, store.index.record, tombstones=not everything)

@@ -168,17 +168,25 @@ def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
 def _still_needed(
     store: StoreCore, oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]
 ) -> bool:
-    """Whether a missing object is missing, or was collected while we read: gc removes the rows and the
-    parents first, so what still names it is asked again.
+    """Whether a missing object is missed by something that still counts: its row, an entry, a pin. Asked again
+    now, because a collector may have been at work while we read; it removes rows first. A file of a parent that
+    nothing needs (a killed writer's, before its commit) may lack children: it is garbage.
     """
-    if store.index.object_row(oid) is not None or oid in store.index.pins():
+    if store.index.object_row(oid) is not None:
         return True
-    if any(store.objects.stat(parent) is not None for parent in parents.get(oid, ())):
-        return True
-    for record in users.get(oid, ()):
-        now = store.index.record(record.rowkey)
-        if now is not None and now.oid == oid:
+    pins = store.index.pins()
+    queue, seen = [oid], {oid}
+    while queue:
+        current = queue.pop()
+        if current in pins:
             return True
+        for record in users.get(current, ()):
+            now = store.index.record(record.rowkey)
+            if now is not None and now.oid == current:
+                return True
+        fresh = [parent for parent in parents.get(current, ()) if parent not in seen]
+        seen.update(fresh)
+        queue.extend(fresh)
     return False
 
 

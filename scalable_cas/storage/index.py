@@ -219,6 +219,15 @@ class Changes:
         found = self._get(name.encode(), db=self._db["meta"])
         return _NUMBER.unpack(found)[0] if found else 0
 
+    def settle_epoch(self, before: int) -> tuple[int, bool]:
+        """The epoch that rows get which are written now, and whether objects that were put since the epoch was
+        ``before`` must be put again. An odd epoch means that files were being removed when it was read, or that
+        a collector was killed while it did so; nobody removes any now, under the lock, so it becomes even.
+        """
+        current = self.number("epoch")
+        again = current != before or current % 2 == 1
+        return (self.next_number("epoch") if current % 2 else current), again
+
     def set_number(self, name: str, number: int) -> None:
         """Set a meta row that counts."""
         self._put(name.encode(), _NUMBER.pack(number), db=self._db["meta"])
@@ -272,6 +281,10 @@ class Changes:
     def pin(self, key: bytes) -> None:
         """Keep an entry (40 bytes) or an object (32 bytes) from gc."""
         self._put(key, b"", db=self._db["pins"])
+
+    def is_pinned(self, key: bytes) -> bool:
+        """Whether an entry or an object is kept from gc, as this transaction sees it."""
+        return self._get(key, db=self._db["pins"]) is not None
 
     def unpin(self, key: bytes) -> bool:
         """Undo `pin`; False if it was not pinned."""

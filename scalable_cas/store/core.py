@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.codecs.base import Encoded
     from scalable_cas.format.header import Header
+    from scalable_cas.storage.index import Changes
     from scalable_cas.storage.index import Index
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
@@ -252,9 +253,11 @@ class StoreCore:
         )
         self.writer.add(item, now=now)
 
-    def forget(self, rowkeys: Sequence[bytes]) -> int:
+    def forget(
+        self, rowkeys: Sequence[bytes], *, still: Callable[[Changes, bytes], bool] | None = None
+    ) -> int:
         """Forget entries, in the journal and in the index; their objects stay until gc. Returns how many
-        there were.
+        there were. ``still`` is asked under the lock whether an entry is still to be forgotten.
 
         Raises:
             StoreReadOnly, StoreBusy, IndexDamaged: nothing was forgotten.
@@ -264,6 +267,8 @@ class StoreCore:
 
         def change(changes: Any) -> int:
             present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
+            if still is not None:
+                present = [rowkey for rowkey in present if still(changes, rowkey)]
             if present:
                 sequence, now = changes.next_number("sequence"), clock.now_ns()
                 stones = [
@@ -325,8 +330,8 @@ class StoreCore:
 
         def change(changes: Any) -> None:
             nonlocal place
-            current = changes.number("epoch")
-            if current != epoch:  # a collector was at work since: it may have taken the file
+            current, again = changes.settle_epoch(epoch)
+            if again:  # a collector was at work since, and may have taken the file
                 place = self.objects.put(kind, oid, content, sync=self.strict)
             changes.put_object(
                 oid, rows.pack_object(rows.LOOSE, kind, place.coding, len(content), place.stored, current)

@@ -128,9 +128,11 @@ class _Filling:
                     head = self._objects.head(oid)
                 except (ObjectNotFound, CorruptObject, ObjectUnreadable):
                     continue
-                if changes.object_row(oid) is None:  # else a neighbour has named it since: with a newer epoch
+                if changes.object_row(oid) is None:  # else a neighbour has named it since
+                    # the present epoch: a collector that began before must not take what was named meanwhile
+                    epoch = changes.number("epoch")
                     row = rows.pack_object(
-                        rows.LOOSE, head.kind, head.coding, head.raw_size, HEADER_BYTES + head.stored_size, 0
+                        rows.LOOSE, head.kind, head.coding, head.raw_size, HEADER_BYTES + head.stored_size, epoch
                     )
                     changes.put_object(oid, row)
                 self._result.objects += 1

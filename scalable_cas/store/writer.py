@@ -159,9 +159,8 @@ class Writer:
 
         def change(changes: Changes) -> None:
             nonlocal placed
-            current = changes.number("epoch")
-            # a collector was at work since the objects were put: put again what it may have taken
-            if current != epoch:
+            current, again = changes.settle_epoch(epoch)
+            if again:  # a collector was at work since the objects were put, and may have taken some
                 placed = [self._put(item, sync=strict) for item in batch]
             publish(store, changes, batch, placed, current)
 

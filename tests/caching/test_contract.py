@@ -19,12 +19,10 @@ runs: list[object] = []
 
 
 @pytest.fixture(autouse=True)
-def _fresh(workdir):
+def _fresh(workdir, monkeypatch):
     runs.clear()
     # a process finds its store once; each test wants its own
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
-        yield
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
 
 
 @cacheable

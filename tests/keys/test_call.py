@@ -36,7 +36,7 @@ def sub(x, y):
     return x - y
 
 
-# --- the faults of the predecessor (research: U1 to U21; those of files and types are in the other modules)
+# --- the faults of the predecessor (those of files and types are in the other modules)
 
 
 def test_arguments_do_not_change_places():

@@ -13,7 +13,7 @@ from blake3 import blake3
 from scalable_cas.keys.encode import _Deep, encode, encode_quickly
 from scalable_cas.keys.nodes import GiveUp, Refused, Walk
 
-from .samples import Data, Keyed, Plain
+from .samples import Data, Keyed, Plain, Text
 from .test_pairs import DIFFERENT, EQUAL
 
 # every chain here is taken apart again from its outside, because freeing it in one go recurses in C
@@ -151,6 +151,34 @@ def test_a_dict_that_another_thread_changes_is_some_state_of_it():
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 7, 20, 64, 65, 200])
+def test_dicts_whose_keys_come_again(size):
+    """From the third time on, such a dict is encoded by its shape; the bytes are those of the first time."""
+    keys = [f"key {i * 7919 % 1000}" for i in range(size)]
+    for values in (
+        range(size),
+        [None] * size,
+        [[i] for i in range(size)],
+        [{"n": True}] * size,
+        ["x" * 900] * size,
+    ):
+        value = dict(zip(keys, values, strict=True))
+        expected = _Deep(Walk([])).run(value)
+        assert [encode(value) for _ in range(4)] == [expected] * 4
+        assert encode(dict(reversed(value.items()))) == expected
+
+
+def test_keys_that_only_look_like_a_known_shape():
+    plain = {f"k{i}": i for i in range(10)}
+    for _ in range(3):
+        encode(plain)
+    other = {Text(key): i for key, i in plain.items()}
+    one = {Text(key) if key == "k3" else key: i for key, i in plain.items()}
+    numbers, floats = {i: i for i in range(10)}, {float(i): i for i in range(10)}
+    for _ in range(3):
+        assert len({encode(value) for value in (plain, other, one, numbers, floats)}) == 5
 
 
 def test_temporary_values_cannot_be_confused_by_their_ids():

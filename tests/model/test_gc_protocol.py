@@ -201,8 +201,8 @@ SCENES = {
     "with an evictor": lambda: [Publisher(1), Collector(), Evictor(0)],
     "two publishers": lambda: [Publisher(0), Publisher(1), Collector(), Evictor(0)],
     "two collectors": lambda: [Publisher(1), Collector(), Collector(), Evictor(0)],
-    "two of each": lambda: [Publisher(0), Publisher(1), Collector(), Collector(), Evictor(0), Evictor(1)],
 }
+LARGEST = [Publisher(0), Publisher(1), Collector(), Collector(), Evictor(0), Evictor(1)]
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -211,6 +211,14 @@ def test_no_order_of_steps_breaks_the_store(scene, stored):
     fault, steps, worlds = explore(*SCENES[scene](), stored=stored)
     assert fault is None, "\n".join([fault, *steps])
     assert worlds > 50, "the actors did something"
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("stored", [True, False])
+def test_nor_do_two_of_each(stored):
+    """Some 10 million steps, about a minute."""
+    fault, steps, _ = explore(*LARGEST, stored=stored)
+    assert fault is None, "\n".join([fault, *steps])
 
 
 #: rule -> the actors, one of which leaves it out
