@@ -91,11 +91,13 @@ class CallKeyer:
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
         self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
         self.bind: Bind = self._careful
+        self._quick_parts: Callable[..., list[tuple[str, str, bytes]] | None] = _no_parts
         if isinstance(self._parameters, Plain) and self._owner is None:
             captured = self._captured if self._layers else None
             quick = Quick(self._parameters, self.ignore, self._declared, self.header, captured)
             if quick.possible():
                 self.bind = quick.binder(self._careful, _K)
+                self._quick_parts = quick.parts
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.function, self.version, self.ignore, self.arg_types, self._known_as)
@@ -113,6 +115,9 @@ class CallKeyer:
     ) -> list[tuple[str, str, bytes]]:
         """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations."""
         del seed  # it is part of the header, which is no entry
+        found = self._quick_parts(args, kwargs)
+        if found is not None:
+            return found
         encoded, *_ = self._encode_entries(args, kwargs)
         return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
 
@@ -241,6 +246,10 @@ class CallKeyer:
 
 def _optional(text: str | None) -> bytes:
     return NONE if text is None else encode_str(text)
+
+
+def _no_parts(_args: object, _kwargs: object) -> None:
+    """There is no quick way to the parts of a call."""
 
 
 def _rebuild(

@@ -60,6 +60,23 @@ class Quick:
         open_ended = self.parameters.rest is not None or self.parameters.keywords is not None
         return not open_ended and None not in self.exact.values()
 
+    def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, str, bytes]] | None:
+        """(section, name, BLAKE3 of its encoding) of each entry, as `CallKeyer.parts`; None at any doubt."""
+        values: Any = args
+        if kwargs or len(args) != len(self.parameters.names):
+            values = self.parameters.arrange(args, kwargs)
+        if values is None or self.captured is not None:
+            return None
+        for place, wanted in self.exact.items():
+            if type(values[place]) is not wanted and values[place] is not None:
+                return None
+        try:
+            encoded = encode_quickly([values[i] for i in self.kept])
+        except _DOUBTS:
+            return None
+        names = self.parameters.names
+        return [("a", names[i], blake3(data).digest()) for i, data in zip(self.kept, encoded, strict=True)]
+
     def template(self, seed: str | None) -> list[bytes]:
         """The pre-image with gaps for the values: header and first name, gap, second name, gap, …, end."""
         pieces = [b""] * (2 * len(self.labels) + 1)

@@ -71,7 +71,8 @@ def leave_stamp(path: str) -> None:
     Raises:
         StoreReadOnly: it cannot be written; that costs the next user a check.
     """
-    fs.replace(path, f"{path}/stamp", _stamp(f"{path}/data.mdb"), sync=False)
+    # Written in place: a torn stamp fits no file, and a kill leaves nothing behind.
+    fs.overwrite(f"{path}/stamp", _stamp(f"{path}/data.mdb"))
 
 
 def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:

@@ -269,6 +269,22 @@ def poke(fd: int, offset: int, content: bytes) -> None:
             raise
 
 
+def overwrite(path: str, content: Buffer) -> None:
+    """Write a small file in place. Only for hints whose readers notice a torn one.
+
+    Raises:
+        StoreReadOnly: it cannot be written.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, (content,))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
 def remove(path: str) -> bool:
     """Remove a file; False if there is none.
 

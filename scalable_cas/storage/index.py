@@ -206,6 +206,7 @@ class Changes:
         self._delete = transaction.delete
         self._drop = transaction.drop
         self._db = index.environment.db
+        self._named: set[bytes] = set()
 
     def next_number(self, name: str) -> int:
         """Count a meta row up and return it."""
@@ -250,12 +251,10 @@ class Changes:
         rowkey = record.rowkey
         self._put(rowkey, ref_row, db=self._db["refs"])
         self._put(rowkey, packed, db=self._db["records"])
-        self._put(
-            record.fnid,
-            record.function.encode("utf-8", "surrogatepass"),
-            db=self._db["functions"],
-            overwrite=False,
-        )
+        if record.fnid not in self._named:  # once in a transaction is enough
+            self._named.add(record.fnid)
+            name = record.function.encode("utf-8", "surrogatepass")
+            self._put(record.fnid, name, db=self._db["functions"], overwrite=False)
 
     def ref(self, rowkey: bytes) -> bytes | None:
         """The row of a ref, as this transaction sees it."""

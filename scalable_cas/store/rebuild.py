@@ -65,10 +65,10 @@ def fill_index(
     first = _replay(journal, result)
     index.write(filling.empty)
     filling.put_objects()
-    filling.put_entries(first.entries)
+    filling.put_entries(first, first.entries)
     last = _replay(journal, Rebuilt()) if index.number("sequence") > first.highest else first
     filling.put_entries(
-        {key: found for key, found in last.entries.items() if found != first.entries.get(key)}
+        last, {key: found for key, found in last.entries.items() if found != first.entries.get(key)}
     )
     if (
         adopt
@@ -140,8 +140,9 @@ class _Filling:
         self._index.write(change)
         self._tell()
 
-    def put_entries(self, latest: dict[bytes, tuple[Record, bool]]) -> None:
+    def put_entries(self, journaled: _Journaled, latest: dict[bytes, tuple[Record, bool]]) -> None:
         """The rows of each entry whose root object is there; what was forgotten goes."""
+        self._journaled = journaled
         found = list(latest.values())
         for at in range(0, len(found), _BATCH):
             batch = found[at : at + _BATCH]
@@ -154,14 +155,16 @@ class _Filling:
                 there = changes.record(record.rowkey)
                 if there is not None and there.sequence < record.sequence:
                     changes.drop_entry(record.rowkey)
-            elif changes.ref(record.rowkey) is None:
-                self._put_entry(changes, record, foreign=not (own or self._adopt))
+            elif changes.ref(record.rowkey) is None and not any(
+                self._put_entry(changes, item, foreign=not (mine or self._adopt))
+                for item, mine in ((record, own), *self._journaled.before(record.rowkey))
+            ):
+                self._result.missing += 1
 
-    def _put_entry(self, changes: Changes, record: Record, *, foreign: bool) -> None:
+    def _put_entry(self, changes: Changes, record: Record, *, foreign: bool) -> bool:
         seen = self._objects.stat(record.oid)
         if seen is None:
-            self._result.missing += 1
-            return
+            return False
         content: bytes | memoryview = bytes(rows.INLINE_BYTES + 1)  # too long to be copied into the row
         if record.size <= rows.INLINE_BYTES:
             try:
@@ -176,6 +179,7 @@ class _Filling:
             ref_row(self._index.secret, record, place, content, rows.FOREIGN if foreign else 0),
         )
         self._result.entries += 1
+        return True
 
     def _tell(self) -> None:
         if self._progress is not None:
@@ -187,6 +191,7 @@ class _Journaled:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, tuple[Record, bool]] = {}
+        self._more: dict[bytes, list[tuple[Record, bool]]] = {}  # of keys that were stored more than once
         self.pins: dict[bytes, Record] = {}
         self.highest = 0
 
@@ -199,9 +204,21 @@ class _Journaled:
                 self.pins[record.pin_target] = record
             return
         before = self.entries.get(record.rowkey)
+        if before is not None:
+            self._more.setdefault(record.rowkey, [before]).append((record, own))
         # of two copies of one record, that with our own tag stands: the other is from before it was adopted
         if before is None or _order(record, own=own) >= _order(before[0], own=before[1]):
             self.entries[record.rowkey] = (record, own)
+
+
+    def before(self, rowkey: bytes) -> list[tuple[Record, bool]]:
+        """What the last record of a key replaced, newest first, back to where it was forgotten. It still stands
+        where the last one never took effect: its writer was killed, or its commit failed, after the journal was
+        written, and gc took its object.
+        """
+        found = sorted(self._more.get(rowkey, ()), key=lambda item: _order(item[0], own=item[1]), reverse=True)
+        forgotten = next((at for at, item in enumerate(found) if item[0].type != records.REF), len(found))
+        return found[1:forgotten]
 
 
 def _order(record: Record, *, own: bool) -> tuple[int, int, bool]:

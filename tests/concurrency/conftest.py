@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.stores import forget_open_stores
+
 
 
 class Runs:
@@ -39,8 +41,6 @@ def gate(tmp_path, monkeypatch):
 def _closed():
     """No store stays open from one test to the next."""
     yield
-    from scalable_cas.store.lifecycle import close_all
-
-    close_all()
+    forget_open_stores()
 
 

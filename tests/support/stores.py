@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scalable_cas import Store
+from scalable_cas.caching import session
 from scalable_cas.errors import CacheWarning
+from scalable_cas.store.lifecycle import close_all
+
+
+def forget_open_stores() -> None:
+    """Close every open store of this process, so that the next call opens its own anew, as a new process would."""
+    close_all()
+    session._forget()
 
 
 def findings(path) -> list[str]:
