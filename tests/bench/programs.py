@@ -1,6 +1,6 @@
-"""The programs that the benchmark times, one process each: `python programs.py WHAT PEER FOLDER`. Prints one JSON line.
+"""The programs that the benchmark times, a process each: `python programs.py WHAT PEER FOLDER` prints JSON.
 
-Every peer caches the same function. A time is the best of several passes, because on a shared machine the rest is noise.
+Every peer caches the same function. A time is the best of several passes: on a shared machine the rest is noise.
 """
 
 from __future__ import annotations

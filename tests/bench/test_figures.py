@@ -1,6 +1,7 @@
 """The figures of docs/explanation/performance.md, beside the peers, in one run: `pytest -m bench -s`.
 
-Nothing here fails by time. What is asserted is what the figures would be worthless without: that nothing ran twice and nothing was lost.
+Nothing here fails by time. What is asserted is what the figures would be worthless without: that nothing ran twice
+and nothing was lost.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def test_fresh_process(tmp_path):
             times.append((time.perf_counter() - start) * 1e3)
         rows[peer] = f"{min(times):8.1f} best, {sorted(times)[7]:8.1f} median"
     table(
-        "fresh process: start, import, one hit, exit, ms (with 3 ms of multiprocessing, random and json in each)",
+        "fresh process: start, import, one hit, exit, ms (of each 3 are the harness's own imports)",
         rows,
     )
 

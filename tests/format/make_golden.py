@@ -1,4 +1,4 @@
-"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER`. Only ever run for a new release;
+"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER`. Only run for a new release;
 what is in fixtures/ is never made anew, because reading *old* stores is what it proves.
 """
 

@@ -1,4 +1,4 @@
-"""Stores written by every release so far: each must read back, be rebuilt from its files, and verify clean."""
+"""Stores of every release so far: each must read back, be rebuilt from its files, and verify clean."""
 
 from __future__ import annotations
 

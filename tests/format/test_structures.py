@@ -14,7 +14,7 @@ names = st.binary(min_size=32, max_size=32)
 texts = st.text(max_size=30)
 versions = st.none() | texts | st.integers(-(2**63), 2**63 - 1)
 refs = st.builds(
-    lambda key, fnid, function, **rest: record.Record(key, fnid, function, **rest),
+    record.Record,
     names,
     st.binary(min_size=8, max_size=8),
     texts,

@@ -18,7 +18,8 @@ FNID = b"function"
 
 
 def put(store, number, value, *, created=None, seconds=0.2, function="m.f", ttl=0):
-    record = Record(number.to_bytes(32, "big"), FNID, function, created=created or 10**18 + number, seconds=seconds)
+    created = created or 10**18 + number
+    record = Record(number.to_bytes(32, "big"), FNID, function, created=created, seconds=seconds)
     record.ttl = ttl
     store.save(record, encode(value))
     return record.rowkey
@@ -127,7 +128,7 @@ def test_an_object_that_cannot_be_read_stops_the_collection(store):
     root = store.index.record(key).oid
     path = store.objects.path(root)
     __import__("os").chmod(path, 0o600)
-    with open(path, "r+b") as file:  # noqa: PTH123
+    with open(path, "r+b") as file:
         file.seek(80)
         file.write(b"\xff\xff\xff")
     for work in (lambda: plan_gc(store, Policy()), lambda: execute(store, plan_gc(store, Policy()))):
