@@ -327,14 +327,15 @@ def remove_tree(path: str) -> None:
 
 
 def move(source: str, target: str) -> bool:
-    """Move a file to another name on the same file system, for quarantine; False if it is gone.
+    """Move a file to another name on the same file system, for quarantine; False if it is gone. Where that name
+    is taken (the second damage of one object), a longer one is used: a folder cannot replace a file.
 
     Raises:
         StoreReadOnly: it cannot be moved.
     """
     try:
         os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
-        os.rename(source, target)
+        os.rename(source, f"{target}.{temporary_name()}" if os.path.lexists(target) else target)
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable, StoreReadOnly
 from scalable_cas.format import header as encoded
 from scalable_cas.format.kinds import object_id
 from scalable_cas.format.layout import OBJECTS, QUARANTINE, TMP, object_path
@@ -66,8 +66,13 @@ class LooseObjects:
         path = self.path(oid)
         parts = (head.pack(), payload)
         # the second time after a damaged copy was moved away, the third after losing a race for that
-        for _ in range(3):
-            seen = fs.write_new(self._tmp, path, parts, sync=sync)
+        for attempt in range(3):
+            try:
+                seen = fs.write_new(self._tmp, path, parts, sync=sync)
+            except StoreReadOnly:
+                if attempt or not self._clear_way(path):
+                    raise
+                continue
             if seen is not None:
                 return Placed(seen, head.coding, new=True)
             there = self._whole(kind, oid, path, len(content))
@@ -75,6 +80,13 @@ class LooseObjects:
                 return there
             self.quarantine(oid)
         raise ObjectUnreadable(oid.hex(), "a damaged copy cannot be replaced")
+
+    def _clear_way(self, path: str) -> bool:
+        """Set aside what stands where an object's folder should be; False if nothing does."""
+        folder = os.path.dirname(path)
+        if not os.path.lexists(folder) or os.path.isdir(folder):
+            return False
+        return fs.move(folder, f"{self.root}/{QUARANTINE}/{os.path.basename(folder)}")
 
     def _whole(self, kind: int, oid: bytes, path: str, size: int) -> Placed | None:
         """What is at ``path``, if it is a whole object of that name; None if it is damaged or gone."""

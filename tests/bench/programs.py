@@ -1,6 +1,7 @@
 """The programs that the benchmark times, a process each: `python programs.py WHAT PEER FOLDER` prints JSON.
 
-Every peer caches the same function. A time is the best of several passes: on a shared machine the rest is noise.
+Every peer caches the same function. A time is the best of several passes: on a shared machine the rest is
+noise.
 """
 
 from __future__ import annotations

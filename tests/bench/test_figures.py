@@ -1,7 +1,7 @@
 """The figures of docs/explanation/performance.md, beside the peers, in one run: `pytest -m bench -s`.
 
-Nothing here fails by time. What is asserted is what the figures would be worthless without: that nothing ran twice
-and nothing was lost.
+Nothing here fails by time. What is asserted is what the figures would be worthless without: that nothing ran
+twice and nothing was lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Cached functions in worker processes: what they store and count is there afterwards; they travel as functions do."""
+"""Cached functions in worker processes: what they store and count is there afterwards; they travel as
+functions do.
+"""
 
 from __future__ import annotations
 

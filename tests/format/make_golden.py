@@ -1,5 +1,5 @@
-"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER`. Only run for a new release;
-what is in fixtures/ is never made anew, because reading *old* stores is what it proves.
+"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER`. Only run for a new
+release; what is in fixtures/ is never made anew, because reading *old* stores is what it proves.
 """
 
 from __future__ import annotations
