@@ -9,7 +9,7 @@ from collections import namedtuple
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
 from scalable_cas.codecs.base import encode
-from scalable_cas.errors import NotStorable
+from scalable_cas.errors import NotStorable, ScalableCasError
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
 from scalable_cas.store import saying
@@ -92,9 +92,12 @@ class CachedFunction:
         store = session.store
         if store is not None:
             before = self.session.store if self.session is not None else None
-            if before is not store:
-                self.counters = store.notes.telemetry.counters(self.keyer.name)
-            self.session = session
+            try:
+                if before is not store:
+                    self.counters = store.notes.telemetry.counters(self.keyer.name)
+                self.session = session
+            except Exception as error:  # noqa: BLE001 - the boundary again: the store was removed, and its place taken
+                self.broken(error)
 
     def broken(self, error: Exception) -> Any:
         """A fault of the cache that nobody foresaw: say so once and go on as if nothing were stored."""
@@ -233,8 +236,12 @@ class CachedFunction:
 
     def _open(self) -> StoreCore | None:
         store = self.now().store
-        if store is not None and not store.is_alive():
-            store.reopen()
+        try:
+            if store is not None and not store.is_alive():
+                store.reopen()
+        except (ScalableCasError, OSError) as error:
+            self.broken(error)
+            return None
         return store
 
     def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

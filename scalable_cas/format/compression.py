@@ -14,6 +14,8 @@ from scalable_cas.errors import MalformedObject
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
+    from typing import BinaryIO
 
     import zstandard
 
@@ -107,3 +109,35 @@ def decompress(payload: bytes | memoryview, raw_size: int) -> bytes:
     if not stepper.eof or stepper.unused_data or len(content) != raw_size:
         raise MalformedObject("zstd frame", "ends early or is followed by other bytes")
     return content
+
+
+def decompress_stream(file: BinaryIO, raw_size: int) -> Iterator[memoryview]:
+    """Yield the content of the one frame that is the rest of ``file``, in pieces of up to a megabyte; each is
+    only good until the next is asked for.
+
+    Raises:
+        MalformedObject: not one whole frame, another size, bytes after the frame, or damaged data.
+    """
+    import zstandard
+
+    buffer = memoryview(bytearray(min(1 << 20, raw_size + 1)))
+    total = 0
+    try:
+        start = file.read(32)  # longer than any frame header
+        declared = zstandard.get_frame_parameters(start).content_size
+        if declared != raw_size:
+            raise MalformedObject("zstd frame", f"declares {declared} bytes where {raw_size} are expected")
+        file.seek(-len(start), 1)
+        # across frames: so that a second frame behind the first shows as content that is too long
+        with _decompressor().stream_reader(
+            file, read_size=1 << 20, read_across_frames=True, closefd=False
+        ) as reader:
+            while count := reader.readinto(buffer):
+                total += count
+                if total > raw_size:
+                    raise MalformedObject("zstd frame", "is followed by another")
+                yield buffer[:count]
+    except zstandard.ZstdError as error:
+        raise MalformedObject("zstd frame", str(error)) from error
+    if total != raw_size:
+        raise MalformedObject("zstd frame", "ends early")

@@ -10,10 +10,16 @@ from struct import Struct
 from zlib import crc32
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.compression import compress, decompress
+from scalable_cas.format.compression import compress, decompress, decompress_stream
 from scalable_cas.format.kinds import KIND_NAMES
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
 HEADER_BYTES = 64
+PIECE = 1 << 20  # bytes: as fast as any larger piece, and stays in the cache
 RAW = 0
 ZSTD = 1
 ZSTD_DICT = 2  # reserved for packs
@@ -119,3 +125,20 @@ def decode(header: Header, payload: bytes | memoryview) -> bytes | memoryview:
             raise MalformedObject("object header", "a raw object with two sizes")
         return payload
     return decompress(payload, header.raw_size)
+
+
+def decode_stream(header: Header, file: BinaryIO) -> Iterator[memoryview]:
+    """Yield the content behind the payload that ``file`` is positioned at, in pieces of up to a megabyte.
+    Each piece is only good until the next is asked for.
+
+    Raises:
+        MalformedObject: the payload's frame does not fit the header.
+    """
+    if header.coding == RAW:
+        if header.raw_size != header.stored_size:
+            raise MalformedObject("object header", "a raw object with two sizes")
+        buffer = memoryview(bytearray(min(PIECE, max(header.raw_size, 1))))
+        while count := file.readinto(buffer):  # type: ignore[attr-defined]
+            yield buffer[:count]
+        return
+    yield from decompress_stream(file, header.raw_size)

@@ -196,7 +196,8 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
 
 
 def _require_whole(store: StoreCore, changes: Changes) -> None:
-    """Refuse to collect by an index that is being filled: what is not in it yet would be taken for garbage."""
+    """Refuse to collect by an index that is being filled: what is not in it yet would be taken for garbage.
+    """
     if not changes.number("filled"):
         raise IndexDamaged(store.index.path, "it is being rebuilt, or that was cut short")
 
@@ -227,7 +228,9 @@ def _compact(store: StoreCore, *, dropped: int) -> None:
     if len(idle) < MOST_SEGMENTS and dropped * 2 < store.index.count("refs"):
         return
     with store.index.environment.locked():
-        if not store.index.number("filled"):  # a neighbour empties it to fill it anew: it knows too little now
+        if not store.index.number(
+            "filled"
+        ):  # a neighbour empties it to fill it anew: it knows too little now
             return
         idle = store.journal.idle()
         everything = set(idle) == set(store.journal.segments())

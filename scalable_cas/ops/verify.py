@@ -152,9 +152,9 @@ def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
             if head.kind == VALUE:
                 item.children = children_of(oid, store.objects.get(oid)[1])
         else:
-            head, content = store.objects.get(oid)
+            head = store.objects.check(oid)
             if head.kind == VALUE:
-                item.children = children_of(oid, content)
+                item.children = children_of(oid, store.objects.get(oid)[1])
         item.size = head.raw_size
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)
@@ -168,9 +168,9 @@ def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
 def _still_needed(
     store: StoreCore, oid: bytes, users: dict[bytes, list[Record]], parents: dict[bytes, list[bytes]]
 ) -> bool:
-    """Whether a missing object is missed by something that still counts: its row, an entry, a pin. Asked again
-    now, because a collector may have been at work while we read; it removes rows first. A file of a parent that
-    nothing needs (a killed writer's, before its commit) may lack children: it is garbage.
+    """Whether a missing object is missed by something that still counts: its row, an entry, a pin. Asked
+    again now, because a collector may have been at work while we read; it removes rows first. A file of a
+    parent that nothing needs (a killed writer's, before its commit) may lack children: it is garbage.
     """
     if store.index.object_row(oid) is not None:
         return True

@@ -29,6 +29,9 @@ SMALLEST_MAP = 64 << 20
 #: One per live read transaction on this machine; the default of 126 ran out with 140 readers. The lock file
 #: is sparse.
 MAX_READERS = 4096
+#: What of the lock file is certain to be on the disk: it is written through a memory map, and a page that finds
+#: no space there kills the process. 64 bytes a reader, so this is for a thousand at once.
+LOCK_BYTES = 64 << 10
 _META = Struct("<IIQQ")
 _META_TAIL = Struct("<QQ")
 _MAGIC = 0xBEEFC0DE
@@ -132,6 +135,8 @@ def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any
         StoreReadOnly: no rights, no address space.
         IndexDamaged: LMDB refuses them.
     """
+    if not read_only:
+        fs.reserve(f"{path}/lock.mdb", LOCK_BYTES)
     size = MAP_BYTES
     # the 0.9 data format; an existing file tells its own
     options: dict[str, Any] = {"lib_version": 0} if create else {}

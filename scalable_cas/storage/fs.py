@@ -11,6 +11,7 @@ Foreign errors become ``StoreReadOnly`` here, once.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 
 from scalable_cas.errors import StoreReadOnly
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 #: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as
-#: OSError.
+#: OSError. The second group is what is met where the store, or its parent, is removed or replaced under us.
 _UNWRITABLE = frozenset(
     (
         errno.EACCES,
@@ -38,6 +39,15 @@ _UNWRITABLE = frozenset(
         errno.ELOOP,
         errno.ESTALE,
         errno.ENAMETOOLONG,
+        errno.ENOMEM,
+        errno.ENOLCK,
+        errno.EBUSY,
+        errno.ENOENT,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENOTEMPTY,
+        errno.ENXIO,
+        errno.ENODEV,
     )
 )
 # exFAT, some FUSE and SMB mounts
@@ -46,7 +56,7 @@ _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O
 #: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5
 #: to 10 ms per flush).
 MANY = 64
-_counter = 0
+_numbers = itertools.count(1)  # `next` is one step, also among threads
 
 
 def unwritable(error: OSError, path: str) -> StoreReadOnly:
@@ -60,9 +70,7 @@ def unwritable(error: OSError, path: str) -> StoreReadOnly:
 
 def temporary_name() -> str:
     """A name in ``tmp/`` that tells whose it is: process id, its start time, a counter. See ``leftover``."""
-    global _counter
-    _counter += 1
-    return f"{os.getpid()}.{start_ticks(os.getpid())}.{_counter}"
+    return f"{os.getpid()}.{start_ticks(os.getpid())}.{next(_numbers)}"
 
 
 _own_ticks: tuple[int, str] = (0, "")
@@ -128,7 +136,10 @@ def write_new(
                 os.close(fd)
             return seen if _link(draft, path) else None
         finally:
-            os.unlink(draft)
+            try:
+                os.unlink(draft)
+            except FileNotFoundError:  # the store was removed under us, or the file never came to be
+                pass
     except OSError as error:
         raise unwritable(error, path) from error
 
@@ -214,6 +225,25 @@ def create_folder(path: str, draft: str) -> bool:
             return False
         raise unwritable(error, path) from error
     return True
+
+
+def reserve(path: str, size: int) -> None:
+    """See to it that the first ``size`` bytes of a file have their place on the disk; it is made if need be.
+    For files that are written through a memory map: where the disk is full, that is no error but the end of
+    the process (SIGBUS).
+
+    Raises:
+        StoreReadOnly: there is no space.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_blocks * 512 < size:  # the unit of st_blocks, whatever the file system's is
+                os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise unwritable(error, path) from error
 
 
 def append_open(path: str) -> int:
@@ -327,8 +357,8 @@ def remove_tree(path: str) -> None:
 
 
 def move(source: str, target: str) -> bool:
-    """Move a file to another name on the same file system, for quarantine; False if it is gone. Where that name
-    is taken (the second damage of one object), a longer one is used: a folder cannot replace a file.
+    """Move a file to another name on the same file system, for quarantine; False if it is gone. Where that
+    name is taken (the second damage of one object), a longer one is used: a folder cannot replace a file.
 
     Raises:
         StoreReadOnly: it cannot be moved.

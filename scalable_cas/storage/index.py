@@ -221,9 +221,10 @@ class Changes:
         return _NUMBER.unpack(found)[0] if found else 0
 
     def settle_epoch(self, before: int) -> tuple[int, bool]:
-        """The epoch that rows get which are written now, and whether objects that were put since the epoch was
-        ``before`` must be put again. An odd epoch means that files were being removed when it was read, or that
-        a collector was killed while it did so; nobody removes any now, under the lock, so it becomes even.
+        """The epoch that rows get which are written now, and whether objects that were put since the epoch
+        was ``before`` must be put again. An odd epoch means that files were being removed when it was read,
+        or that a collector was killed while it did so; nobody removes any now, under the lock, so it becomes
+        even.
         """
         current = self.number("epoch")
         again = current != before or current % 2 == 1

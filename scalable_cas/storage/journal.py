@@ -8,6 +8,7 @@ only touches segments that nobody holds.
 from __future__ import annotations
 
 import os
+import threading
 
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, ScalableCasError
@@ -50,6 +51,7 @@ class Journal:
         self._fd = -1
         self._path = ""
         self._written = 0
+        self._mutex = threading.RLock()
 
     def append(self, batch: Sequence[bytes], *, sync: bool) -> None:
         """Append packed records, in one write. Called under the index's write lock, so their sequence numbers
@@ -58,15 +60,16 @@ class Journal:
         Raises:
             StoreReadOnly: no space, or a broken disk.
         """
-        if self._fd < 0 or self._written > ROLL_BYTES:
-            self._begin()
         data = b"".join(frames.pack_frame(item, self._secret) for item in batch)
-        try:
-            fs.append(self._fd, self._path, (data,), sync=sync)
-        except ScalableCasError:
-            self.close()  # the end may be torn: go on in another segment
-            raise
-        self._written += len(data)
+        with self._mutex:
+            try:
+                if self._fd < 0 or self._written > ROLL_BYTES:
+                    self._begin()
+                fs.append(self._fd, self._path, (data,), sync=sync)
+            except (ScalableCasError, OSError):
+                self.close()  # the end, or the head, may be torn: go on in another segment
+                raise
+            self._written += len(data)
 
     def _begin(self) -> None:
         import fcntl
@@ -83,11 +86,15 @@ class Journal:
 
     def close(self) -> None:
         """Close this process's segment; the next append begins another."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._mutex:  # never under an append of another thread: its bytes would go to whatever opens next
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
-    after_fork = close
+    def after_fork(self) -> None:
+        """In the child: the segment is the parent's."""
+        self._mutex = threading.RLock()
+        self.close()
 
     def segments(self) -> list[str]:
         """The paths of all segments."""
@@ -150,6 +157,10 @@ class Journal:
             return
         except OSError as error:
             yield SegmentFault(path, 0, 0, error.strerror or str(error))
+            return
+        if len(data) < frames.SEGMENT_BYTES:  # its writer was killed, or the disk was full, before it held anything
+            if data:
+                yield SegmentFault(path, 0, len(data), "its head is cut short", tail=True)
             return
         try:
             store_id, _, _ = frames.unpack_segment_head(data)

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable, StoreReadOnly
+from scalable_cas.errors import (
+    CorruptObject,
+    MalformedObject,
+    ObjectNotFound,
+    ObjectUnreadable,
+    StoreReadOnly,
+)
 from scalable_cas.format import header as encoded
-from scalable_cas.format.kinds import object_id
+from scalable_cas.format.kinds import hasher, object_id
 from scalable_cas.format.layout import OBJECTS, QUARANTINE, TMP, object_path
 from scalable_cas.storage import fs
 
@@ -159,6 +165,35 @@ class LooseObjects:
         if head.oid != oid:
             raise CorruptObject(oid.hex(), "its file holds another object")
         return head, data
+
+    def check(self, oid: bytes) -> Header:
+        """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a
+        large object costs no more memory than a small one.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        head = self.head(oid)
+        running = hasher(head.kind)
+        try:
+            with open(self.path(oid), "rb", buffering=0) as file:
+                length = os.fstat(file.fileno()).st_size
+                if length != encoded.HEADER_BYTES + head.stored_size:
+                    raise CorruptObject(
+                        oid.hex(), f"{length - encoded.HEADER_BYTES} bytes are stored of {head.stored_size}"
+                    )
+                file.seek(encoded.HEADER_BYTES)
+                for piece in encoded.decode_stream(head, file):
+                    running.update(piece)
+        except FileNotFoundError as error:
+            raise ObjectNotFound(oid.hex()) from error
+        except OSError as error:
+            raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
+        except MalformedObject as error:
+            raise CorruptObject(oid.hex(), error.reason) from error
+        if running.digest() != oid:
+            raise CorruptObject(oid.hex(), "its content has another digest")
+        return head
 
     def head(self, oid: bytes) -> Header:
         """Return the header of an object; its content is not read.

@@ -10,7 +10,7 @@ import os
 import threading
 
 from scalable_cas import clock, config
-from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly
+from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly, StoreVersionError
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import Record, pinning, tombstone
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.codecs.base import Encoded
     from scalable_cas.format.header import Header
-    from scalable_cas.storage.index import Changes
-    from scalable_cas.storage.index import Index
+    from scalable_cas.storage.index import Changes, Index
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
 SLOW_SECONDS = 0.1
@@ -106,6 +105,11 @@ class StoreCore:
         self.format = opening.load_format(self.root, create=self._create)
         self.format.check("read", self.root)
         self.read_only = not os.access(self.root, os.W_OK)
+        try:
+            self.format.check("write", self.root)
+        except StoreVersionError as error:  # its hits are served
+            self.trouble(error)
+            self.read_only = True
         self.settings = opening.load_settings(self.root)
         self.strict = self.settings.get("sync") == "strict"
         self.secret = user_secret(
@@ -129,7 +133,7 @@ class StoreCore:
 
     def _open_index(self) -> Index:
         place = opening.IndexPlace(self.root, self.index_path, self.format.store_id, self.secret)
-        read_only = self.read_only and not self.index_is_local
+        read_only = not os.access(self.root, os.W_OK) and not self.index_is_local
         try:
             return place.open(self.journal, self.objects, read_only=read_only)
         except IndexDamaged as error:

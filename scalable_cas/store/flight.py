@@ -54,20 +54,20 @@ class Flights:
 
     def try_enter(self, rowkey: bytes, owner: object) -> bool:
         """Become the one who computes this key; False if somebody else is. Give it back with `leave`."""
-        with self._mutex:
+        start = _place(rowkey)
+        with self._mutex:  # `close` waits for it too, so that the file is not closed between lock and poke
             if rowkey in self._owners:
                 return False
-            self._owners[rowkey] = owner
-        start = _place(rowkey)
-        try:
-            if self._locks.try_exclusive(start):
-                fs.poke(self._locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
-                return True
-        # no lock file, so no single flight across processes; within this one it still works
-        except StoreReadOnly:
-            return True
-        self._owners.pop(rowkey, None)
-        return False
+            try:
+                entered = self._locks.try_exclusive(start)
+                if entered:
+                    fs.poke(self._locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
+            # no lock file, so no single flight across processes; within this one it still works
+            except (StoreReadOnly, OSError):
+                entered = True
+            if entered:
+                self._owners[rowkey] = owner
+            return entered
 
     def owner(self, rowkey: bytes) -> object | None:
         """Who in this process computes the key."""
@@ -105,8 +105,9 @@ class Flights:
 
     def close(self) -> None:
         """Give everything back."""
-        self._owners.clear()
-        self._locks.close()
+        with self._mutex:
+            self._owners.clear()
+            self._locks.close()
 
 
 def _place(rowkey: bytes) -> int:

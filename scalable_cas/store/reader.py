@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 
+from blake3 import blake3
+
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
 from scalable_cas.codecs.plain import unpack as unpack_plain
@@ -58,6 +60,8 @@ LOOKS_PER_SECOND = 10_000
 #: Rows remembered as checked: a hit whose row is byte for byte one of them need not be hashed again, which
 #: saves a microsecond of five. About 500 bytes each.
 KNOWN = 20_000
+#: Hits of other rows after which those remembered are given up for newer ones.
+PATIENCE = 50 * KNOWN
 
 
 def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any]:
@@ -74,35 +78,32 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     secret, folder = store.secret, store.objects.folder
     parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
-    stat, perf_counter, ref_tag = os.stat, clock.perf_counter, rows.ref_tag
+    stat, perf_counter = os.stat, clock.perf_counter
     known: dict[bytes, tuple[Any, ...]] = {}
-    looks, refilled = LOOKS, perf_counter()
+    looks, refilled, strangers = LOOKS, perf_counter(), 0
 
     def examine(rowkey: bytes, row: bytes | None) -> tuple[Any, ...] | None:
         """Check a row that is not known yet. None: it cannot be used; a tuple of one: it takes the general
         way.
         """
+        nonlocal strangers
         if row is None or len(row) < fixed:
             return None
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)
-        if ref_tag(rowkey, row[tag_bytes:], secret) != tag:
+        if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
             return None  # a flipped bit, or another user's row: it will be written anew
         if codec != plain or flags != rows.HAS_INLINE or kind != VALUE:
             return (created,)
         if len(row) != fixed + length or not row.startswith(prefix, fixed):
             return (created,)
-        if len(known) >= KNOWN:
-            known.clear()
-        name = oid.hex()
-        facts = known[rowkey] = (
-            row,
-            created,
-            seconds,
-            inode,
-            changed,
-            f"{folder}/{name[:2]}/{name[2:]}",
-            row[start:],
-        )
+        facts = (row, created, seconds, inode, changed, oid, row[start:])
+        if len(known) < KNOWN or rowkey in known:
+            known[rowkey] = facts
+        else:  # a loop over more entries than that would only fill it for the next one to empty
+            strangers += 1
+            if strangers > PATIENCE:
+                known.clear()
+                strangers = 0
         return facts
 
     def read(rowkey: bytes, counters: Counters, limit: int | None) -> Any:
@@ -126,13 +127,14 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             if len(facts) == 1:
                 late = limit is not None and clock.now_ns() - facts[0] > limit
                 return MISS if late else read_row(store, rowkey, row, counters)
-        _, created, seconds, inode, changed, path, head = facts
+        _, created, seconds, inode, changed, oid, head = facts
         if limit is not None and clock.now_ns() - created > limit:
             return MISS
         looks -= 1
         if looks > 0:
+            name = oid.hex()
             try:
-                seen = stat(path)
+                seen = stat(f"{folder}/{name[:2]}/{name[2:]}")
             except OSError:
                 return read_row(store, rowkey, row, counters)
             if seen.st_mtime_ns != changed or seen.st_ino != inode:

@@ -132,7 +132,12 @@ class _Filling:
                     # the present epoch: a collector that began before must not take what was named meanwhile
                     epoch = changes.number("epoch")
                     row = rows.pack_object(
-                        rows.LOOSE, head.kind, head.coding, head.raw_size, HEADER_BYTES + head.stored_size, epoch
+                        rows.LOOSE,
+                        head.kind,
+                        head.coding,
+                        head.raw_size,
+                        HEADER_BYTES + head.stored_size,
+                        epoch,
                     )
                     changes.put_object(oid, row)
                 self._result.objects += 1
@@ -210,13 +215,14 @@ class _Journaled:
         if before is None or _order(record, own=own) >= _order(before[0], own=before[1]):
             self.entries[record.rowkey] = (record, own)
 
-
     def before(self, rowkey: bytes) -> list[tuple[Record, bool]]:
-        """What the last record of a key replaced, newest first, back to where it was forgotten. It still stands
-        where the last one never took effect: its writer was killed, or its commit failed, after the journal was
-        written, and gc took its object.
+        """What the last record of a key replaced, newest first, back to where it was forgotten. It still
+        stands where the last one never took effect: its writer was killed, or its commit failed, after the
+        journal was written, and gc took its object.
         """
-        found = sorted(self._more.get(rowkey, ()), key=lambda item: _order(item[0], own=item[1]), reverse=True)
+        found = sorted(
+            self._more.get(rowkey, ()), key=lambda item: _order(item[0], own=item[1]), reverse=True
+        )
         forgotten = next((at for at, item in enumerate(found) if item[0].type != records.REF), len(found))
         return found[1:forgotten]
 

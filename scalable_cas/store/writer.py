@@ -128,7 +128,7 @@ class Writer:
             self._committing = threading.get_ident()
             try:
                 self._commit(batch)
-            except (ScalableCasError, OSError) as error:
+            except (ScalableCasError, OSError, MemoryError) as error:
                 self._store.trouble(error)
             finally:
                 self._committed = clock.monotonic()
@@ -146,7 +146,8 @@ class Writer:
         self._store.flights.leave(*rowkeys)
 
     def interrupted(self) -> bool:
-        """Whether this very thread is in the middle of a commit; a signal handler that asks has to wait then."""
+        """Whether this very thread is in the middle of a commit; a signal handler that asks has to wait then.
+        """
         return self._committing == threading.get_ident()
 
     def abandon(self) -> None:

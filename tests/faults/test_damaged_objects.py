@@ -90,7 +90,8 @@ def test_every_byte_of_a_file_that_is_read(store_path, function):
     step = max(1, len(whole) // 300)
     wrong = []
     for at in [*range(80), *range(80, len(whole), step), len(whole) - 1]:
-        flip(file, at, at % 8)
+        # 64 + 4, bit 4 is the one bit of a zstd frame that means nothing; a decoder must not look at it
+        flip(file, at, at % 8 if at != 68 else 5)
         with quiet():
             if function(1) != expected:
                 wrong.append((at, "a wrong value"))

@@ -49,6 +49,8 @@ def kill(child: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        pipe.close()
 
 
 def finish(child: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
@@ -56,7 +58,7 @@ def finish(child: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str,
     try:
         out, err = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        kill(child)
+        os.killpg(child.pid, signal.SIGKILL)
         out, err = child.communicate()
         raise AssertionError(f"a child hung for {seconds} s\n{out[-2000:]}\n{err[-4000:]}") from None
     return child.returncode, out, err
