@@ -15,7 +15,8 @@ from scalable_cas import clock, config
 from scalable_cas.errors import ConfigError, ScalableCasError, StoreNotFound
 from scalable_cas.format.layout import FORMAT_FILE, JOURNAL, TMP
 from scalable_cas.ops.summary import Files, quarantined
-from scalable_cas.storage import fs, netfs
+from scalable_cas.storage import netfs
+from scalable_cas.storage.drafts import leftovers
 from scalable_cas.store.core import StoreCore
 
 TYPE_CHECKING = False
@@ -222,7 +223,7 @@ def _network(root: str) -> Iterator[Check]:
 
 def _drafts(root: str) -> Iterator[Check]:
     local = netfs.network_type(root) is None
-    found = fs.leftovers(f"{root}/{TMP}", clock.now_ns() / 1e9 - DAY, local=local)
+    found = leftovers(f"{root}/{TMP}", clock.now_ns() / 1e9 - DAY, local=local)
     if found:
         left = Files(found)
         yield Check(

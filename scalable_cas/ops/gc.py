@@ -23,6 +23,7 @@ from scalable_cas.format.kinds import BLOB
 from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
+from scalable_cas.storage.drafts import leftovers, older_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
 
 
 def _require_whole(store: StoreCore, changes: Changes) -> None:
-    """Refuse to collect by an index that is being filled: what is not in it yet would be taken for garbage.
-    """
+    """Refuse to collect by an index that is being filled: what is not in it yet would pass for garbage."""
     if not changes.number("filled"):
         raise IndexDamaged(store.index.path, "it is being rebuilt, or that was cut short")
 
@@ -205,8 +205,8 @@ def _require_whole(store: StoreCore, changes: Changes) -> None:
 def _drafts(store: StoreCore) -> list[str]:
     """Unfinished files of dead processes, and old files in quarantine."""
     now = clock.now_ns() / 1e9
-    drafts = fs.leftovers(f"{store.root}/{layout.TMP}", now - DRAFT_SECONDS, local=not store.index_is_local)
-    return drafts + fs.older_files(f"{store.root}/{layout.QUARANTINE}", now - QUARANTINE_SECONDS)
+    unfinished = leftovers(f"{store.root}/{layout.TMP}", now - DRAFT_SECONDS, local=not store.index_is_local)
+    return unfinished + older_files(f"{store.root}/{layout.QUARANTINE}", now - QUARANTINE_SECONDS)
 
 
 def _remove_draft(path: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from scalable_cas import clock
 from scalable_cas.format.layout import FORMAT_VERSION, QUARANTINE, TMP
 from scalable_cas.ops.selection import stored_functions
-from scalable_cas.storage import fs
+from scalable_cas.storage import drafts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def garbage(store: StoreCore) -> Files:
 
 def leftovers(store: StoreCore) -> list[str]:
     """What killed processes left unfinished."""
-    return fs.leftovers(
+    return drafts.leftovers(
         f"{store.root}/{TMP}", clock.now_ns() / 1e9 - DRAFT_SECONDS, local=not store.index_is_local
     )
 

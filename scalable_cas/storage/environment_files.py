@@ -16,6 +16,7 @@ import lmdb
 
 from scalable_cas.errors import IndexDamaged, StoreReadOnly
 from scalable_cas.storage import fs
+from scalable_cas.storage.drafts import temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ SMALLEST_MAP = 64 << 20
 #: One per live read transaction on this machine; the default of 126 ran out with 140 readers. The lock file
 #: is sparse.
 MAX_READERS = 4096
-#: What of the lock file is certain to be on the disk: it is written through a memory map, and a page that finds
-#: no space there kills the process. 64 bytes a reader, so this is for a thousand at once.
+#: What of the lock file is certain to be on the disk: it is written through a memory map, and a page that
+#: finds no space there kills the process. 64 bytes a reader, so this is for a thousand at once.
 LOCK_BYTES = 64 << 10
 _META = Struct("<IIQQ")
 _META_TAIL = Struct("<QQ")
@@ -184,7 +185,7 @@ def create(path: str, tmp: str, fill: Any) -> None:
     Raises:
         StoreReadOnly: it cannot be made.
     """
-    draft = f"{tmp}/{fs.temporary_name()}"
+    draft = f"{tmp}/{temporary_name()}"
     fs.make_folder(draft)
     try:
         env, handles = open_files(draft, read_only=False, create=True)

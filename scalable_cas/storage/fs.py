@@ -11,10 +11,10 @@ Foreign errors become ``StoreReadOnly`` here, once.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 
 from scalable_cas.errors import StoreReadOnly
+from scalable_cas.storage.drafts import temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O
 #: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5
 #: to 10 ms per flush).
 MANY = 64
-_numbers = itertools.count(1)  # `next` is one step, also among threads
 
 
 def unwritable(error: OSError, path: str) -> StoreReadOnly:
@@ -66,33 +65,6 @@ def unwritable(error: OSError, path: str) -> StoreReadOnly:
     if error.errno not in _UNWRITABLE:
         raise error
     return StoreReadOnly(path, error.strerror or str(error))
-
-
-def temporary_name() -> str:
-    """A name in ``tmp/`` that tells whose it is: process id, its start time, a counter. See ``leftover``."""
-    return f"{os.getpid()}.{start_ticks(os.getpid())}.{next(_numbers)}"
-
-
-_own_ticks: tuple[int, str] = (0, "")
-
-
-def start_ticks(pid: int) -> str:
-    """When a process started, in clock ticks since boot as the kernel prints it; "0" where that cannot be
-    known.
-
-    With the process id it names a process for as long as the machine runs; an id alone is used again.
-    """
-    global _own_ticks
-    if _own_ticks[0] == pid:
-        return _own_ticks[1]
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            ticks = file.read().rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return "0"
-    if pid == os.getpid():
-        _own_ticks = (pid, ticks)
-    return ticks
 
 
 def write_all(fd: int, parts: Sequence[Buffer]) -> None:
@@ -393,36 +365,3 @@ def sync_paths(paths: Sequence[str]) -> None:
             raise unwritable(error, path) from error
         finally:
             os.close(fd)
-
-
-def leftovers(tmp: str, before: float, *, local: bool) -> list[str]:
-    """The files in ``tmp/`` that are older than ``before`` (seconds since 1970), and, where only this machine
-    writes there (``local``), those whose process is gone.
-    """
-    found = []
-    for name in _names(tmp):
-        pid, _, rest = name.partition(".")
-        ticks = rest.partition(".")[0]
-        alive = not local or (pid.isdigit() and start_ticks(int(pid)) == ticks != "0")
-        if not alive or _older(f"{tmp}/{name}", before):
-            found.append(f"{tmp}/{name}")
-    return sorted(found)
-
-
-def older_files(folder: str, before: float) -> list[str]:
-    """The files in ``folder`` that were last changed before ``before`` (seconds since 1970)."""
-    return sorted(f"{folder}/{name}" for name in _names(folder) if _older(f"{folder}/{name}", before))
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-
-
-def _older(path: str, before: float) -> bool:
-    try:
-        return os.lstat(path).st_mtime < before
-    except FileNotFoundError:
-        return False

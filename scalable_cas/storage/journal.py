@@ -86,7 +86,8 @@ class Journal:
 
     def close(self) -> None:
         """Close this process's segment; the next append begins another."""
-        with self._mutex:  # never under an append of another thread: its bytes would go to whatever opens next
+        # never under an append of another thread: its bytes would go to whatever opens next
+        with self._mutex:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
@@ -158,7 +159,8 @@ class Journal:
         except OSError as error:
             yield SegmentFault(path, 0, 0, error.strerror or str(error))
             return
-        if len(data) < frames.SEGMENT_BYTES:  # its writer was killed, or the disk was full, before it held anything
+        # its writer was killed, or the disk was full, before it held anything
+        if len(data) < frames.SEGMENT_BYTES:
             if data:
                 yield SegmentFault(path, 0, len(data), "its head is cut short", tail=True)
             return

@@ -50,12 +50,17 @@ class Flights:
     def __init__(self, path: str) -> None:
         self._locks = LockFile(path)
         self._owners: dict[bytes, object] = {}
+        self._closed = False
         self._mutex = threading.RLock()  # re-entered by a signal handler: see lifecycle.py
 
     def try_enter(self, rowkey: bytes, owner: object) -> bool:
         """Become the one who computes this key; False if somebody else is. Give it back with `leave`."""
         start = _place(rowkey)
         with self._mutex:  # `close` waits for it too, so that the file is not closed between lock and poke
+            if (
+                self._closed
+            ):  # the store was removed and opened anew meanwhile: a lock taken now would stay for ever
+                return True
             if rowkey in self._owners:
                 return False
             try:
@@ -106,6 +111,7 @@ class Flights:
     def close(self) -> None:
         """Give everything back."""
         with self._mutex:
+            self._closed = True
             self._owners.clear()
             self._locks.close()
 

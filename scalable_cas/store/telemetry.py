@@ -12,7 +12,7 @@ import os
 import sys
 
 from scalable_cas import clock
-from scalable_cas.storage.fs import start_ticks
+from scalable_cas.storage.drafts import start_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -146,8 +146,7 @@ class Writer:
         self._store.flights.leave(*rowkeys)
 
     def interrupted(self) -> bool:
-        """Whether this very thread is in the middle of a commit; a signal handler that asks has to wait then.
-        """
+        """Whether this very thread is in the middle of a commit; a signal handler then has to wait."""
         return self._committing == threading.get_ident()
 
     def abandon(self) -> None:

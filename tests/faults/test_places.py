@@ -450,12 +450,12 @@ def test_a_feature_of_the_future_is_refused_by_name(stored, operation):
     with recorded() as texts:
         assert quick(1) == value(1)
         assert quick(99) == value(99)
-    forget_open_stores()
+        forget_open_stores()
     if operation in ("read", "write"):
         assert 1 <= len(texts) <= 2
         assert "packs-v9" in texts[0]
     if operation != "read":
-        with Store.open(stored) as store:
+        with recorded(), Store.open(stored) as store:
             if operation in ("gc", "verify"):
                 with pytest.raises(StoreVersionError, match="packs-v9"):
                     getattr(store, operation)()
