@@ -256,7 +256,11 @@ class CachedFunction:
         """Whether the call would be a hit; runs nothing."""
         rowkey = self._rowkey(args, kwargs)
         store = self._open()
-        return store is not None and not self.options.void and store.contains(rowkey, self.options.limit)
+        try:
+            return store is not None and not self.options.void and store.contains(rowkey, self.options.limit)
+        except (ScalableCasError, OSError) as error:
+            self.broken(error)
+            return False
 
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this process, entries and bytes of this function in the store."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scalable_cas import clock, config
-from scalable_cas.errors import ScalableCasError
+from scalable_cas.errors import ScalableCasError, StoreBusy
 from scalable_cas.store import core, lifecycle, saying
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _RETRY = 1.0  # seconds after which an unusable place is looked at again
+_RETRY_BUSY = 60.0  # the same for one that a stopped process keeps locked: each look costs 5 s of waiting
 
 
 class Session:
@@ -78,7 +79,8 @@ def _make(environ: config.Environ, path: str | None) -> Session:
         return Session(open_store(path, environ), environ.seed, off=False)
     except (ScalableCasError, OSError) as error:
         warn_once(error)
-        return Session(None, environ.seed, off=False, expires=clock.monotonic() + _RETRY)
+        retry = _RETRY_BUSY if isinstance(error, StoreBusy) else _RETRY
+        return Session(None, environ.seed, off=False, expires=clock.monotonic() + retry)
 
 
 def open_store(path: str, environ: config.Environ) -> core.StoreCore:

@@ -24,6 +24,7 @@ from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import leftovers, older_files
+from scalable_cas.store.rebuild import fill_index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def execute(
     """
     result = GcResult()
     result.entries = _drop_entries(store, plan)
+    if store.index_is_local:  # other nodes store here too, and what they stored is in the journal only
+        fill_index(store.index, store.journal, store.objects)
     condemned, epoch = _condemned(store, progress)
     for at in range(0, len(condemned), SWEEP_BATCH):
         _sweep(store, condemned[at : at + SWEEP_BATCH], epoch, result)
@@ -166,9 +169,17 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
         }
     for oid in store.objects.names():
         known.setdefault(oid, 0)
+    if store.index_is_local:  # and what they are about to name is not even there: no lock is common
+        oldest = clock.now_ns() / 1e9 - DRAFT_SECONDS
+        marked.update(oid for oid in known.keys() - marked if _younger(store, oid, oldest))
     # Parents before children (I3), also if this stops half-way; a file without a row is of unknown kind, and
     # was named by nobody, so it may be a parent.
     return sorted(known.keys() - marked, key=lambda oid: (known[oid] == BLOB, oid)), epoch
+
+
+def _younger(store: StoreCore, oid: bytes, since: float) -> bool:
+    seen = store.objects.stat(oid)
+    return seen is not None and seen.st_mtime > since
 
 
 def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -> None:
@@ -222,8 +233,11 @@ def _compact(store: StoreCore, *, dropped: int) -> None:
     """Fold the segments of dead processes into one, leaving out what no longer counts. Keeps I4: the copy is
     safe before the originals go.
 
-    A tombstone may only be left out when no other segment is left that could hold what it removes.
+    A tombstone may only be left out when no other segment is left that could hold what it removes. Where other
+    nodes have indexes of their own, ours cannot say what counts, and nothing is folded.
     """
+    if store.index_is_local:
+        return
     idle = store.journal.idle()
     if len(idle) < MOST_SEGMENTS and dropped * 2 < store.index.count("refs"):
         return

@@ -73,12 +73,18 @@ class Environment:
         Raises:
             IndexDamaged: the files are not whole, or not LMDB's.
             StoreReadOnly: they cannot be opened for writing.
+            StoreBusy: a process keeps the write lock.
         """
         if not self.read_only:
             alone = self._nobody_waits()
             try:
                 files.check(self.path, alone=alone)
+                # py-lmdb opens its handles in a write transaction: without our lock, and its time limit, that would wait
+                # for ever, deaf to signals, for a process that was stopped inside one.
+                if not self.locks.exclusive_within(_WRITER, WRITE_WAIT):
+                    raise StoreBusy(self.path, WRITE_WAIT)
                 self.env, self.db = files.open_files(self.path, read_only=False)
+                self.locks.release(_WRITER)
             except BaseException:
                 self.locks.close()
                 raise
@@ -149,9 +155,16 @@ class Environment:
             finally:
                 transaction.abort()
         except lmdb.Error as error:
+            self._give_up_after(error)
             raise IndexDamaged(self.path, str(error)) from error
         finally:
             self.busy.pop()
+
+    def _give_up_after(self, error: lmdb.Error) -> None:
+        # After a failed write of a meta page LMDB refuses everything, reads too, until the environment is opened
+        # anew: so it is no longer current, as if the file had been replaced.
+        if isinstance(error, lmdb.PanicError):
+            self._inode = 0
 
     def _begin_read(self) -> Any:
         try:
@@ -210,6 +223,7 @@ class Environment:
                 self._grow()
                 raise MapGrown(self.path, "its map was full and has been enlarged; try again") from error
             except lmdb.Error as error:
+                self._give_up_after(error)
                 raise files.translated(error, self.path) from error
 
     def _begin_write(self) -> Any:

@@ -90,6 +90,7 @@ def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
             "Read-only file system",
             "Permission denied",
             "quota",
+            "already open in this process",  # another handle of this store has yet to give up a broken one
         )
     ):
         return StoreReadOnly(path, text)

@@ -10,7 +10,14 @@ import os
 import threading
 
 from scalable_cas import clock, config
-from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreClosed, StoreReadOnly, StoreVersionError
+from scalable_cas.errors import (
+    IndexDamaged,
+    ObjectNotFound,
+    ScalableCasError,
+    StoreClosed,
+    StoreReadOnly,
+    StoreVersionError,
+)
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import Record, pinning, tombstone
@@ -219,7 +226,13 @@ class StoreCore:
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
-        cause = getattr(error, "oid", "") or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
+        # Missing objects are one cause: whoever removes ``objects/`` removes thousands.
+        if isinstance(error, ObjectNotFound):
+            cause = "missing"
+        else:
+            cause = (
+                getattr(error, "oid", "") or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
+            )
         if cause in self._said:
             return
         self._said.add(cause)

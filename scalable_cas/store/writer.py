@@ -16,9 +16,10 @@ from __future__ import annotations
 import threading
 
 from scalable_cas import clock
-from scalable_cas.errors import ScalableCasError, StoreReadOnly
+from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
 from scalable_cas.format import rows
 from scalable_cas.storage import fs
+from scalable_cas.storage.environment import WRITE_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
 LONGEST_QUEUE = 256  # entries; commits of 100 reach 21,500 entries a second, commits of one 1,200
+#: Seconds to wait for the write lock once it could not be had: a stopped process must not cost 5 s at every result.
+IMPATIENCE = 0.05
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
 Object = tuple[int, bytes, "bytes | bytearray | memoryview"]  # kind, name, content
@@ -67,6 +70,7 @@ class Writer:
         self.afterwards: Callable[[], None] | None = None  # what a signal asked for during a commit
         self._thread: threading.Thread | None = None
         self._unsynced: list[str] = []
+        self._lock_wait = WRITE_WAIT  # seconds to wait for the write lock
         self._closing = False
 
     def add(self, item: Pending, *, now: bool) -> None:
@@ -174,7 +178,12 @@ class Writer:
                 placed = [self._put(item, sync=strict) for item in batch]
             publish(store, changes, batch, placed, current)
 
-        store.index.write(change)
+        try:
+            store.index.write(change, self._lock_wait)
+        except StoreBusy:
+            self._lock_wait = IMPATIENCE
+            raise
+        self._lock_wait = WRITE_WAIT
         # beyond, the whole file system is synced and the names do not matter
         if not strict and len(self._unsynced) <= fs.MANY:
             self._unsynced.extend(store.objects.path(oid) for item in batch for _, oid, _ in item.objects)

@@ -5,7 +5,6 @@ import pytest
 from tests.support.stores import forget_open_stores
 
 
-
 class Runs:
     """The runs that cached functions noted."""
 
@@ -42,5 +41,3 @@ def _closed():
     """No store stays open from one test to the next."""
     yield
     forget_open_stores()
-
-

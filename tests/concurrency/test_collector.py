@@ -102,7 +102,9 @@ def test_content_that_is_named_after_the_snapshot_stays(two, store_path):
             seen.append(stage)
             shared(3, _cache_bypass=True)
 
-    decorated(collector)(9)  # something to mark, so that progress is told; the same content, named before the snapshot
+    decorated(collector)(
+        9
+    )  # something to mark, so that progress is told; the same content, named before the snapshot
     shared.cache_forget(9)
 
     @cacheable(_store=writer)
@@ -135,7 +137,9 @@ def test_an_index_that_is_being_filled_collects_nothing(two, store_path):
     collector.close()
     writer.close()
     with Store.open(store_path) as store:  # a process that finds it so fills it
-        assert [entry.function for entry in store.entries()] == [shared.__module__ + "." + shared.__qualname__]
+        assert [entry.function for entry in store.entries()] == [
+            shared.__module__ + "." + shared.__qualname__
+        ]
     assert_whole(store_path)
 
 
@@ -177,7 +181,7 @@ def test_a_pin_in_the_last_moment(two, store_path, monkeypatch):
     shared = decorated(writer)
     shared(1)
     writer.flush()
-    (rowkey, _), = writer.index.scan("refs")
+    ((rowkey, _),) = writer.index.scan("refs")
     plan = plan_gc(collector, Policy(older_than=0))
     hook(monkeypatch, collector, "forget", before=lambda: writer.pin([rowkey]))
     execute(collector, plan)

@@ -147,7 +147,9 @@ def test_two_collectors_at_once(store_path):
     for n in range(300):
         quick(n)
     with Store.open(store_path) as store:
-        store.forget([entry.rowkey for entry in list(store.entries()) if True][:150]) if hasattr(next(store.entries()), "rowkey") else None
+        store.forget([entry.rowkey for entry in list(store.entries()) if True][:150]) if hasattr(
+            next(store.entries()), "rowkey"
+        ) else None
         found: list[object] = []
 
         def collect():
@@ -195,7 +197,12 @@ def test_a_result_is_in_the_files_soon_without_another_call(store_path):
         quick(n)
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
-        out = finish(start("from tests.concurrency.functions import quick\nprint(sum(map(quick.is_cached, range(5))))\n", store=store_path))[1]
+        out = finish(
+            start(
+                "from tests.concurrency.functions import quick\nprint(sum(map(quick.is_cached, range(5))))\n",
+                store=store_path,
+            )
+        )[1]
         if out == "5\n":
             return
     raise AssertionError(out)

@@ -4,7 +4,6 @@ reindex and config. After each: verify finds nothing, all that was acknowledged 
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -74,7 +73,12 @@ def sweep(name, chosen, factory, monkeypatch):
 @pytest.mark.parametrize("name", scenarios.PROGRAMS)
 def test_some_points(name, tmp_path_factory, monkeypatch):
     """Two for each program, others than the last time only if the program changed."""
-    sweep(name, lambda found: random.Random(name).sample(found, min(2, len(found))), tmp_path_factory, monkeypatch)
+    sweep(
+        name,
+        lambda found: random.Random(name).sample(found, min(2, len(found))),
+        tmp_path_factory,
+        monkeypatch,
+    )
 
 
 @pytest.mark.crash

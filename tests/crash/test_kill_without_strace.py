@@ -13,8 +13,12 @@ SOME = ("first", "duplicate", "overwrite", "clear", "collect", "reopen", "config
 
 def sweep(name, tmp_path, monkeypatch):
     template = tmp_path / "template"
-    before = [line for line in run("tests.support.scenarios", "prepare", name, store=template).split("\n") if line]
-    ends = run("tests.support.sweeps", name, "kill", template, tmp_path / "points", seconds=170).split("\n")[:-1]
+    before = [
+        line for line in run("tests.support.scenarios", "prepare", name, store=template).split("\n") if line
+    ]
+    ends = run("tests.support.sweeps", name, "kill", template, tmp_path / "points", seconds=170).split("\n")[
+        :-1
+    ]
     wrong = []
     for line in ends:
         number, status = line.split()
@@ -22,7 +26,10 @@ def sweep(name, tmp_path, monkeypatch):
         store = tmp_path / "points" / number / "store"
         monkeypatch.setenv("SCALABLE_CACHE_DIR", str(store))
         said = (tmp_path / "points" / number / "said").read_text().splitlines()
-        wrong += [f"{name}, killed before change {number}: {text}" for text in scenarios.check(str(store), name, before, said)]
+        wrong += [
+            f"{name}, killed before change {number}: {text}"
+            for text in scenarios.check(str(store), name, before, said)
+        ]
     print(f"{name}: {len(ends)} points")
     assert not wrong, "\n".join(wrong)
     assert len(ends) > 1, "the program changes nothing"

@@ -33,7 +33,9 @@ def images(whole, tmp_path, count, seed):
     first = 0
     while first < count:
         last = min(first + 50, count)
-        status, out, err = finish(start("tests.faults.index_images", tmp_path / "images", first, last, seed), 170)
+        status, out, err = finish(
+            start("tests.faults.index_images", tmp_path / "images", first, last, seed), 170
+        )
         if status == 0:
             first = last
             continue

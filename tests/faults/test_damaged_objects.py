@@ -246,6 +246,7 @@ def test_damage_is_found_once_while_a_process_runs(stored, store_path):
 
 def test_duplicate_content_over_a_damaged_copy(store_path):
     """Another key with the same content is stored: the damaged copy is found and replaced."""
+
     @cacheable
     def other(n):
         return {"n": 1, "text": "1 " * 3000}

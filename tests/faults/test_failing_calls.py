@@ -32,15 +32,21 @@ def sweep(name, fault, onwards, tmp_path, monkeypatch):
     template = tmp_path / "template"
     before = [line for line in run(MODULE, "prepare", name, store=template).split("\n") if line]
     args = ["onwards"] if onwards else []
-    ends = run("tests.support.sweeps", name, fault, template, tmp_path / "points", *args, seconds=170).split("\n")[:-1]
+    ends = run("tests.support.sweeps", name, fault, template, tmp_path / "points", *args, seconds=170).split(
+        "\n"
+    )[:-1]
     wrong = []
     for line in ends:
         number, status = line.split()
         folder = tmp_path / "points" / number
         monkeypatch.setenv("SCALABLE_CACHE_DIR", str(folder / "store"))
-        found = scenarios.check(str(folder / "store"), name, before, (folder / "said").read_text().splitlines())
+        found = scenarios.check(
+            str(folder / "store"), name, before, (folder / "said").read_text().splitlines()
+        )
         ended = complaint(name, int(status), (folder / "warned").read_text())
-        wrong += [f"{name}, {fault} at change {number}: {text}" for text in [*found, *([ended] if ended else [])]]
+        wrong += [
+            f"{name}, {fault} at change {number}: {text}" for text in [*found, *([ended] if ended else [])]
+        ]
     print(f"{name} {fault}{' onwards' if onwards else ''}: {len(ends)} points")
     assert not wrong, "\n".join(wrong)
     assert len(ends) > 1
@@ -89,7 +95,10 @@ def strace_sweep(name, fault, onwards, chosen, tmp_path, monkeypatch):
         done = strace.inject(point, f"error={fault}", MODULE, name, store=store, when=when)
         texts = scenarios.check(str(store), name, before, done.stdout.splitlines())
         ended = complaint(name, done.returncode, done.stderr)
-        wrong += [f"{name}, {fault}{'+' if onwards else ''} at {point.what[:160]}: {text}" for text in [*texts, *([ended] if ended else [])]]
+        wrong += [
+            f"{name}, {fault}{'+' if onwards else ''} at {point.what[:160]}: {text}"
+            for text in [*texts, *([ended] if ended else [])]
+        ]
         shutil.rmtree(folder)
     print(f"{name} {fault}{'+' if onwards else ''}: {len(found)} points, {len(points)} tried")
     assert not wrong, "\n".join(wrong)

@@ -164,7 +164,14 @@ def broken(world):
 
 def explore(*actors, stored=True, crashes=True):
     """(what is broken or None, the shortest way there, the number of worlds)."""
-    here = World((stored, stored), (0, 0) if stored else (NONE, NONE), (stored, False), 0, -1, tuple(a.START for a in actors))
+    here = World(
+        (stored, stored),
+        (0, 0) if stored else (NONE, NONE),
+        (stored, False),
+        0,
+        -1,
+        tuple(a.START for a in actors),
+    )
     seen = {here: None}
     queue = deque([here])
     while queue:
@@ -185,7 +192,10 @@ def followers(world, actors, crashes):
             yield after, f"{type(actor).__name__} {me} {what}"
         if crashes and world.actors[me] != ("done",) and world.actors[me] != actor.START:
             lock = -1 if world.lock == me else world.lock
-            yield Publisher.to(world._replace(lock=lock), me, "done"), f"{type(actor).__name__} {me} is killed"
+            yield (
+                Publisher.to(world._replace(lock=lock), me, "done"),
+                f"{type(actor).__name__} {me} is killed",
+            )
 
 
 def way(seen, world):
@@ -223,13 +233,17 @@ def test_nor_do_two_of_each(stored):
 
 #: rule -> the actors, one of which leaves it out
 RULES = {
-    "objects are put again when the epoch has changed": (lambda: [Publisher(1, "reput"), Collector(), Evictor(0)]),
+    "objects are put again when the epoch has changed": (
+        lambda: [Publisher(1, "reput"), Collector(), Evictor(0)]
+    ),
     "rows appear under the lock": (lambda: [Publisher(1, "lock"), Collector(), Evictor(0)]),
     "rows carry the epoch of their commit": (lambda: [Publisher(1, "epoch"), Collector(), Evictor(0)]),
     "an odd epoch is not trusted": (lambda: [Publisher(1, "odd"), Collector(), Evictor(0)]),
     "the epoch is odd while files are removed": (lambda: [Publisher(1), Collector("odd"), Evictor(0)]),
     "it counts the epoch up with each sweep": (lambda: [Publisher(1), Collector("count sweeps"), Evictor(0)]),
-    "it looks at the epochs of rows when it sweeps": (lambda: [Publisher(1), Collector("recheck"), Evictor(0)]),
+    "it looks at the epochs of rows when it sweeps": (
+        lambda: [Publisher(1), Collector("recheck"), Evictor(0)]
+    ),
     "it removes parents before children": (lambda: [Publisher(1), Collector("order"), Evictor(0)]),
     "it keeps the lock until the files are gone": (lambda: [Publisher(1), Collector("held"), Evictor(0)]),
 }

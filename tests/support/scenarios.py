@@ -159,7 +159,9 @@ def configure():
 
     from scalable_cas.cli.main import cli
 
-    result = CliRunner().invoke(cli, ["--store", os.environ["SCALABLE_CACHE_DIR"], "config", "set", "sync", "strict"])
+    result = CliRunner().invoke(
+        cli, ["--store", os.environ["SCALABLE_CACHE_DIR"], "config", "set", "sync", "strict"]
+    )
     if result.exit_code not in (0, 1):
         raise SystemExit(f"{result.output} {result.exception!r}")
 
@@ -174,7 +176,19 @@ def repair():
 
 PROGRAMS = {
     program.__name__: program
-    for program in (first, again, duplicate, burst, overwrite, clear, collect, reindex, reopen, configure, repair)
+    for program in (
+        first,
+        again,
+        duplicate,
+        burst,
+        overwrite,
+        clear,
+        collect,
+        reindex,
+        reopen,
+        configure,
+        repair,
+    )
 }
 #: What is in the store before each but the first; (kind, n).
 STORED = [(kind, n) for kind in FUNCTIONS for n in range(2)]
@@ -254,9 +268,14 @@ def _check(path, name, kept, wrong):
         return
     for kind, n, *salt in sorted(kept):
         if salt:
-            if not changing.is_cached(int(n), *salt) or changing(int(n), "other") != {"n": int(n), "salt": salt[0]}:
+            if not changing.is_cached(int(n), *salt) or changing(int(n), "other") != {
+                "n": int(n),
+                "salt": salt[0],
+            }:
                 wrong.append(f"changing {n} is lost or wrong")
-        elif not FUNCTIONS[kind].is_cached(int(n)) or FUNCTIONS[kind](int(n)) != FUNCTIONS[kind].__wrapped__(int(n)):
+        elif not FUNCTIONS[kind].is_cached(int(n)) or FUNCTIONS[kind](int(n)) != FUNCTIONS[kind].__wrapped__(
+            int(n)
+        ):
             wrong.append(f"{kind} {n} is lost or wrong")
     if name == "overwrite":
         for n in range(3):

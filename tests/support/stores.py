@@ -43,7 +43,17 @@ def object_files(path) -> list[Path]:
 
 def leftovers(path) -> list[str]:
     """What lies in the store that no description of the format knows: unfinished files, mostly."""
-    known = {"format", "config.json", ".gitignore", "CACHEDIR.TAG", "README", "objects", "journal", "index", "tmp"}
+    known = {
+        "format",
+        "config.json",
+        ".gitignore",
+        "CACHEDIR.TAG",
+        "README",
+        "objects",
+        "journal",
+        "index",
+        "tmp",
+    }
     index = {"data.mdb", "lock.mdb", "users.lock", "flight.lock", "stamp"}
     root = Path(path)
     found = [name for name in os.listdir(root) if name not in known | {"quarantine", "index.lock"}]

@@ -32,7 +32,12 @@ def why_not() -> str:
     if shutil.which("strace") is None:
         return "strace is not installed"
     try:
-        done = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["strace", "-f", "-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"strace does not work: {error}"
     return "" if done.returncode == 0 else f"ptrace is not allowed here: {done.stderr.strip()[:200]}"
@@ -41,7 +46,18 @@ def why_not() -> str:
 def points(program, *args, store, log) -> list[Point]:
     """Run a program to its end and return the changes that it made to files below `store`, in order."""
     done = subprocess.run(
-        ["strace", "-f", "-y", "-s", "40", "-o", str(log), "-e", f"trace={MUTATING}", *command(program, *args)],
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "40",
+            "-o",
+            str(log),
+            "-e",
+            f"trace={MUTATING}",
+            *command(program, *args),
+        ],
         cwd=ROOT,
         env=environment(store),
         capture_output=True,
@@ -63,11 +79,24 @@ def points(program, *args, store, log) -> list[Point]:
     return found
 
 
-def inject(point: Point, fault: str, program, *args, store, when: str | None = None) -> subprocess.CompletedProcess[str]:
+def inject(
+    point: Point, fault: str, program, *args, store, when: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program with a fault at one point: "signal=KILL", "error=ENOSPC"…; `when` as strace has it."""
     rule = f"inject={point.name}:{fault}:when={when or point.number}"
     return subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point.name}", "-e", rule, *command(program, *args)],
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"trace={point.name}",
+            "-e",
+            rule,
+            *command(program, *args),
+        ],
         cwd=ROOT,
         env=environment(store),
         capture_output=True,
