@@ -233,8 +233,8 @@ def _compact(store: StoreCore, *, dropped: int) -> None:
     """Fold the segments of dead processes into one, leaving out what no longer counts. Keeps I4: the copy is
     safe before the originals go.
 
-    A tombstone may only be left out when no other segment is left that could hold what it removes. Where other
-    nodes have indexes of their own, ours cannot say what counts, and nothing is folded.
+    A tombstone may only be left out when no other segment is left that could hold what it removes. Where
+    other nodes have indexes of their own, ours cannot say what counts, and nothing is folded.
     """
     if store.index_is_local:
         return

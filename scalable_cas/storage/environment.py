@@ -79,8 +79,8 @@ class Environment:
             alone = self._nobody_waits()
             try:
                 files.check(self.path, alone=alone)
-                # py-lmdb opens its handles in a write transaction: without our lock, and its time limit, that would wait
-                # for ever, deaf to signals, for a process that was stopped inside one.
+                # py-lmdb opens its handles in a write transaction: without our lock, and its time limit, that
+                # would wait for ever, deaf to signals, for a process that was stopped inside one.
                 if not self.locks.exclusive_within(_WRITER, WRITE_WAIT):
                     raise StoreBusy(self.path, WRITE_WAIT)
                 self.env, self.db = files.open_files(self.path, read_only=False)
@@ -161,8 +161,8 @@ class Environment:
             self.busy.pop()
 
     def _give_up_after(self, error: lmdb.Error) -> None:
-        # After a failed write of a meta page LMDB refuses everything, reads too, until the environment is opened
-        # anew: so it is no longer current, as if the file had been replaced.
+        # After a failed write of a meta page LMDB refuses everything, reads too, until the environment is
+        # opened anew: so it is no longer current, as if the file had been replaced.
         if isinstance(error, lmdb.PanicError):
             self._inode = 0
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
 LONGEST_QUEUE = 256  # entries; commits of 100 reach 21,500 entries a second, commits of one 1,200
-#: Seconds to wait for the write lock once it could not be had: a stopped process must not cost 5 s at every result.
+#: Seconds to wait for the write lock once it could not be had: a stopped process must not cost 5 s at every
+#: result.
 IMPATIENCE = 0.05
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 

@@ -123,7 +123,7 @@ def test_when_the_owner_is_stopped_the_others_compute(store_path, runs, gate):
 def test_threads_share_one_run(store_path, runs, gate):
     with ThreadPoolExecutor(8) as pool:
         found = [pool.submit(gated, 1) for _ in range(8)]
-        until(lambda: runs.lines())
+        until(runs.lines)
         gate.touch()
         values = [future.result(30) for future in found]
     assert values == [value(1)] * 8
