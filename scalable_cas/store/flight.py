@@ -51,7 +51,7 @@ class Flights:
         self._locks = LockFile(path)
         self._owners: dict[bytes, object] = {}
         self._closed = False
-        self._mutex = threading.RLock()  # re-entered by a signal handler: see lifecycle.py
+        self._mutex = threading.Lock()
 
     def try_enter(self, rowkey: bytes, owner: object) -> bool:
         """Become the one who computes this key; False if somebody else is. Give it back with `leave`."""
@@ -105,7 +105,7 @@ class Flights:
     def after_fork(self) -> None:
         """In the child: nothing is computed here, and the parent's locks are not ours."""
         self._owners.clear()
-        self._mutex = threading.RLock()  # re-entered by a signal handler: see lifecycle.py
+        self._mutex = threading.Lock()
         self._locks.after_fork()
 
     def close(self) -> None:

@@ -34,43 +34,22 @@ def register(store: StoreCore) -> None:
 
         Finalize(None, close_all, exitpriority=10)
         _finalizer_of = os.getpid()
-        if process.current_process().daemon:
-            _write_when_terminated()
 
 
-def _write_when_terminated() -> None:
-    """Have a worker of a Pool write what is queued when the pool ends it with SIGTERM.
+def is_pool_worker() -> bool:
+    """Whether this is a daemon worker of ``multiprocessing``, such as those of a Pool.
 
-    ``with Pool() as pool`` kills its workers the moment the last result is there, so without this the results
-    and counts of the last 50 ms would be lost each time. Only daemon workers of multiprocessing whose SIGTERM
-    still has its default effect are touched, and they still die of it. What is given up: a worker inside a
-    long call of C code dies when that call returns.
+    ``with Pool() as pool`` kills its workers with SIGTERM the moment the last result is there. Such a worker
+    writes each result before its call returns, so that none is lost. Catching the signal was tried: Python runs
+    its handlers between two steps of the main thread, so a worker that is just about to wait for a task can
+    sleep through it, and the pool waits for ever (2 of 20 runs on a busy machine).
     """
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
-        return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-
-
-def _on_sigterm(_number: int, _frame: object) -> None:
-    busy = [store for store in list(_open) if store.writer.interrupted()]
-    for store in busy:
-        store.writer.afterwards = _finish_and_die
-    if not busy:
-        _finish_and_die()
-
-
-def _finish_and_die() -> None:
-    import signal
-
-    for store in list(_open):
-        store.writer.afterwards = None
-        store.writer.flush(notes=True)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    process = sys.modules.get("multiprocessing.process")
+    return (
+        process is not None
+        and process.parent_process() is not None
+        and bool(process.current_process().daemon)
+    )
 
 
 def unregister(store: StoreCore) -> None:

@@ -20,11 +20,10 @@ from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
 from scalable_cas.format import rows
 from scalable_cas.storage import fs
 from scalable_cas.storage.environment import WRITE_WAIT
+from scalable_cas.store import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scalable_cas.format.record import Record
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
@@ -64,11 +63,10 @@ class Writer:
         self._queue: list[Pending] = []
         self._bytes = 0
         self._committed = -INTERVAL  # when the last commit ended; monotonic seconds
-        self._mutex = threading.RLock()  # for the queue; re-entered by a signal handler (lifecycle.py)
+        self._mutex = threading.Lock()  # for the queue; held for nanoseconds
         self._commit_lock = threading.RLock()
         self._wake = threading.Event()
-        self._committing = 0  # the thread that is in a commit
-        self.afterwards: Callable[[], None] | None = None  # what a signal asked for during a commit
+        self._at_once = lifecycle.is_pool_worker()
         self._thread: threading.Thread | None = None
         self._unsynced: list[str] = []
         self._lock_wait = WRITE_WAIT  # seconds to wait for the write lock
@@ -85,7 +83,7 @@ class Writer:
             length, oldest = len(self._queue), self._queue[0].since
         burst = item.since - self._committed < INTERVAL
         full = length >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - oldest > INTERVAL
-        if now or full or not burst:
+        if now or full or not burst or self._at_once:
             self.flush()
         elif length == 1:
             if self._thread is None:
@@ -130,7 +128,6 @@ class Writer:
                 batch, self._queue, self._bytes = self._queue, [], 0
             if not batch and not (notes and self._store.notes.pending()):
                 return
-            self._committing = threading.get_ident()
             try:
                 self._commit(batch)
             except (ScalableCasError, OSError, MemoryError) as error:
@@ -138,9 +135,6 @@ class Writer:
             finally:
                 self._committed = clock.monotonic()
                 self._let_go(batch)
-                self._committing = 0
-        if self.afterwards is not None:
-            self.afterwards()
 
     def _let_go(self, batch: list[Pending]) -> None:
         rowkeys = [item.record.rowkey for item in batch]
@@ -149,10 +143,6 @@ class Writer:
                 if self.visible.get(rowkey) is item:
                     del self.visible[rowkey]
         self._store.flights.leave(*rowkeys)
-
-    def interrupted(self) -> bool:
-        """Whether this very thread is in the middle of a commit; a signal handler then has to wait."""
-        return self._committing == threading.get_ident()
 
     def abandon(self) -> None:
         """Forget what is queued and stop the thread: the store was removed, which clears it."""

@@ -8,7 +8,10 @@ import pytest
 
 from scalable_cas import Store, cacheable
 from scalable_cas.errors import IndexDamaged
+from scalable_cas.format.kinds import VALUE
+from scalable_cas.ops.closure import children
 from scalable_cas.ops.gc import Policy, execute, plan_gc
+from tests.support.scenarios import Pair
 from tests.support.stores import assert_whole, object_files
 
 
@@ -57,8 +60,15 @@ def hook(monkeypatch, target, name, before=None, after=None):
     monkeypatch.setattr(target, name, hooked, raising=True)
 
 
-def test_content_that_is_found_again_while_its_file_is_being_removed(two, store_path, monkeypatch):
-    """The rows are gone and committed, the file is not: a writer that looks now finds the file, and must not rely on it."""
+class Killed(Exception):
+    """What stands for the death of a collector: it does nothing any more, and its lock is free."""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_content_that_is_found_again_while_its_file_is_being_removed(two, store_path, monkeypatch, killed):
+    """The rows are gone and committed, the file is not: a writer that looks now finds the file, and must not rely
+    on it; also where the collector does not live to count the epoch once more.
+    """
     collector, writer = two
     shared = decorated(writer)
     shared(1)
@@ -76,10 +86,19 @@ def test_content_that_is_found_again_while_its_file_is_being_removed(two, store_
     class Objects(type(collector.objects)):
         def delete(self, oid):
             publish()
-            return super().delete(oid)
+            found = super().delete(oid)
+            if killed:
+                raise Killed
+            return found
 
+    original = type(collector.objects)
     collector.objects.__class__ = Objects
-    assert collector.gc().objects == 1
+    if killed:
+        with pytest.raises(Killed):
+            collector.gc()
+    else:
+        assert collector.gc().objects == 1
+    collector.objects.__class__ = original
     thread, errors = threads[0]
     thread.join(20)
     assert not errors
@@ -194,14 +213,11 @@ def test_a_collector_stopped_half_way_leaves_whole_objects(two, store_path):
 
     @cacheable(_store=writer)
     def buffers(n):
-        return [bytearray([n, i]) * 40_000 for i in range(3)] + [object]
+        return Pair(*(bytearray([n, i]) * 40_000 for i in range(3)))
 
     for n in range(5):
         buffers(n)
     buffers.cache_clear()
-
-    class Enough(Exception):
-        pass
 
     class Objects(type(collector.objects)):
         left = 4
@@ -209,17 +225,65 @@ def test_a_collector_stopped_half_way_leaves_whole_objects(two, store_path):
         def delete(self, oid):
             Objects.left -= 1
             if not Objects.left:
-                raise Enough
+                raise Killed
             return super().delete(oid)
 
     original = type(collector.objects)
     collector.objects.__class__ = Objects
-    with pytest.raises(Enough):
+    with pytest.raises(Killed):
         collector.gc()
     collector.objects.__class__ = original
+    for (
+        oid
+    ) in collector.objects.names():  # what is left of a value is all of it, or nothing that needs the rest
+        if collector.objects.head(oid).kind == VALUE:
+            assert all(collector.objects.stat(child) for _, child in children(collector.objects, VALUE, oid))
     assert collector.verify().findings == []
-    assert buffers(1)[0] == bytearray([1, 0]) * 40_000
+    assert len(object_files(store_path)) == 5 * 4 - 3
+    assert buffers(1) == buffers.__wrapped__(1)
     assert buffers.is_cached(1)
     collector.gc()
     assert collector.verify().findings == []
     assert buffers.is_cached(1)
+
+
+def test_verify_does_not_miss_what_is_collected_while_it_reads(two):
+    """It reads the entries, then lists the objects; in between an entry is forgotten and its object freed."""
+    collector, reader = two
+    shared = decorated(collector)
+    shared(1)
+    collector.flush()
+
+    class Objects(type(reader.objects)):
+        def names(self, *args):
+            if shared.cache_forget(1):
+                assert collector.gc().objects == 1
+            return super().names(*args)
+
+    original = type(reader.objects)
+    reader.objects.__class__ = Objects
+    assert reader.verify().findings == []
+    assert not shared.is_cached(1)
+    reader.objects.__class__ = original
+
+
+def test_verify_does_not_mix_two_versions_of_an_entry(two, monkeypatch):
+    """It reads a row, then the record; in between the entry is stored anew with another value."""
+    collector, reader = two
+
+    @cacheable(_store=collector, _ignore="salt")
+    def changing(n, salt):
+        return {"salt": salt}
+
+    changing(1, "old")
+    collector.flush()
+    scan = reader.index.scan
+
+    def scanned(database, *args):
+        rows_ = list(scan(database, *args))
+        if database == "refs":
+            changing(1, "new", _cache_bypass=True)
+        return iter(rows_)
+
+    monkeypatch.setattr(reader.index, "scan", scanned)
+    assert reader.verify().findings == []

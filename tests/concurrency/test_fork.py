@@ -91,6 +91,43 @@ assert all(quick.is_cached(n) for i in range(1, 51) for n in range(1000 * i, 100
     assert_whole(store_path)
 
 
+def test_fork_while_a_thread_stays_inside_a_read(store_path):
+    """As a collector that marks. The child can neither use nor close what it inherits: it computes, and says so
+    once; it ends; and the reader's place in LMDB's table is still the reader's.
+    """
+    run(
+        PRELUDE
+        + """
+quick(1)
+environment = current().store.index.environment
+inside, leave_now = threading.Event(), threading.Event()
+def reader():
+    with environment.reading():
+        inside.set()
+        leave_now.wait()
+thread = threading.Thread(target=reader)
+thread.start()
+inside.wait()
+before = environment.env.readers()
+assert str(os.getpid()) in before
+def work():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert quick(1) == value(1) and quick(2) == value(2) and quick(1) == value(1)
+    assert len(caught) == 1 and "forked" in str(caught[0].message), [str(w.message) for w in caught]
+wait(child(work))
+assert environment.env.readers() == before
+leave_now.set()
+thread.join()
+wait(child(lambda: quick(1)))
+assert quick(1) == value(1)
+""",
+        store=store_path,
+        seconds=30,
+    )
+    assert_whole(store_path)
+
+
 def test_a_child_of_a_child(store_path):
     run(
         PRELUDE

@@ -11,7 +11,10 @@ import signal
 
 from scalable_cas.storage import fs
 
-CHANGES = ("writev", "pwrite", "fsync", "fdatasync", "sync", "link", "unlink", "rename", "rmdir", "makedirs")
+CHANGES = (
+    *("write", "writev", "pwrite", "posix_fallocate", "ftruncate", "fsync", "fdatasync", "sync"),
+    *("link", "unlink", "rename", "replace", "rmdir", "mkdir", "makedirs", "chmod", "utime"),
+)
 
 
 class FaultyOs:
