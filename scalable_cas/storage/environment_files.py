@@ -47,9 +47,9 @@ def check(path: str, *, alone: bool) -> None:
     """
     data = f"{path}/data.mdb"
     try:
-        size = os.stat(data).st_size
         with open(data, "rb", buffering=0) as file:
             pages = file.read(128 << 10)  # two pages of the largest size that LMDB knows
+            size = os.fstat(file.fileno()).st_size  # after them: the file may be growing, and never shrinks
     except OSError as error:
         raise IndexDamaged(path, error.strerror or str(error)) from error
     if size < _committed_bytes(pages, path):

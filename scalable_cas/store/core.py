@@ -201,9 +201,7 @@ class StoreCore:
             self.writer.close()
         else:
             self.writer.abandon()
-        lifecycle.unregister(
-            self
-        )  # not before: a signal that arrives meanwhile must find what is being written
+        lifecycle.unregister(self)
         self.flights.close()
         self.journal.close()
         self.index.close()

@@ -40,9 +40,9 @@ def is_pool_worker() -> bool:
     """Whether this is a daemon worker of ``multiprocessing``, such as those of a Pool.
 
     ``with Pool() as pool`` kills its workers with SIGTERM the moment the last result is there. Such a worker
-    writes each result before its call returns, so that none is lost. Catching the signal was tried: Python runs
-    its handlers between two steps of the main thread, so a worker that is just about to wait for a task can
-    sleep through it, and the pool waits for ever (2 of 20 runs on a busy machine).
+    writes each result before its call returns, so that none is lost. Catching the signal was tried: Python
+    runs its handlers between two steps of the main thread, so a worker that is just about to wait for a task
+    can sleep through it, and the pool waits for ever (2 of 20 runs on a busy machine).
     """
     process = sys.modules.get("multiprocessing.process")
     return (
