@@ -14,7 +14,7 @@ from tests.support.processes import run
 MODULE = "tests.support.scenarios"
 #: Programs made of decorated calls: they may not notice. The others are commands, which may end with an error of ours.
 CALLS = {"first", "again", "duplicate", "burst", "overwrite", "reopen"}
-SOME = ("first", "duplicate", "overwrite", "clear", "collect", "reopen")
+SOME = ("duplicate", "clear", "collect", "reopen", "configure")
 REFUSALS = ("StoreReadOnly", "StoreBusy", "IndexDamaged")
 
 
