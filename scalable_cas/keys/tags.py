@@ -11,6 +11,8 @@ import struct
 
 from blake3 import blake3
 
+from .digest import digest
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,8 +72,7 @@ def encode_bytes(value: bytes | bytearray | memoryview) -> bytes:
     """Length and bytes; above 1 KiB length and digest. A memoryview must be C-contiguous."""
     size = value.nbytes if isinstance(value, memoryview) else len(value)
     if size > INLINE:
-        # One thread: BLAKE3's own thread pool hangs in a forked child whose parent used it.
-        return pack_length(ord("B"), size) + blake3(value).digest()
+        return pack_length(ord("B"), size) + digest(value, size)
     return pack_length(B_TAG, size) + bytes(value)
 
 

@@ -13,6 +13,8 @@ import datetime as dt
 import decimal
 import fractions
 import functools
+import importlib
+import importlib.util
 import ipaddress
 import json
 import math
@@ -28,7 +30,7 @@ from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import encode
 from scalable_cas.keys.wrappers import ObjectType, ValueType
 
-from . import samples
+from . import golden_arrays, golden_frames, samples
 
 FILE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "keys-v1.json"
 
@@ -269,8 +271,22 @@ CALLS = [
 ]
 
 
+# Values of libraries: expression -> the libraries that it needs, by the names under which it uses them. Their
+# keys are checked where they are installed.
+LIBRARY_VALUES = {**golden_arrays.VALUES, **golden_frames.VALUES}
+
+
+def missing_libraries(expression):
+    """Which libraries the expression needs and this Python does not have."""
+    return [
+        name for name in LIBRARY_VALUES.get(expression, {}).values() if importlib.util.find_spec(name) is None
+    ]
+
+
 def value(expression):
-    return eval(expression, {**NAMES})
+    libraries = LIBRARY_VALUES.get(expression, {})
+    names = {alias: importlib.import_module(name) for alias, name in libraries.items()}
+    return eval(expression, {**NAMES, **vars(golden_arrays), **vars(golden_frames), **names})
 
 
 def encoding_of(expression):
@@ -289,7 +305,11 @@ def call_name(function, arguments, options, seed):
 
 def all_now():
     return {
-        "values": {expression: encoding_of(expression) for expression in VALUES},
+        "values": {
+            expression: encoding_of(expression)
+            for expression in (*VALUES, *LIBRARY_VALUES)
+            if not missing_libraries(expression)
+        },
         "calls": {call_name(*call): key_of(*call) for call in CALLS},
     }
 
@@ -305,7 +325,7 @@ def main():
         print(json.dumps(now))
         return
     for part in ("values", "calls"):
-        changed = [name for name, old in known[part].items() if now[part].get(name) != old]
+        changed = [name for name, old in known[part].items() if now[part].get(name, old) != old]
         if changed:
             sys.exit(f"golden {part} have changed, nothing was written: {changed}")
         known[part] |= now[part]

@@ -22,13 +22,16 @@ def test_the_fixture_is_large_enough():
     assert STORED["recipe"] == 1
 
 
-@pytest.mark.parametrize("expression", golden.VALUES)
+@pytest.mark.parametrize("expression", [*golden.VALUES, *golden.LIBRARY_VALUES])
 def test_every_value_is_in_the_fixture(expression):
     assert expression in STORED["values"], "run `python -m tests.keys.golden`"
 
 
 @pytest.mark.parametrize("expression", STORED["values"])
 def test_values(expression):
+    missing = golden.missing_libraries(expression)
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
     assert golden.encoding_of(expression) == STORED["values"][expression]
 
 
@@ -44,6 +47,10 @@ def test_encodings_are_all_different():
     for expression, encoding in STORED["values"].items():
         by_encoding.setdefault(encoding, set()).add(expression)
     assert [group for group in by_encoding.values() if len(group) > 1] == expected_same
+
+
+def at_hand(values):
+    return {name: code for name, code in values.items() if not golden.missing_libraries(name)}
 
 
 def printed(python, **env):
@@ -63,7 +70,7 @@ def printed(python, **env):
 @pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
 def test_the_hash_seed_does_not_matter(seed):
     found = printed(sys.executable, PYTHONHASHSEED=seed)
-    assert found["values"] == STORED["values"]
+    assert found["values"] == at_hand(STORED["values"])
     assert found["calls"] == STORED["calls"]
 
 
@@ -72,7 +79,7 @@ def test_options_of_python_do_not_matter(flags, tmp_path):
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" {" ".join(flags)} "$@"\n')
     wrapper.chmod(0o755)
-    assert printed(str(wrapper))["values"] == STORED["values"]
+    assert printed(str(wrapper))["values"] == at_hand(STORED["values"])
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
@@ -82,6 +89,7 @@ def test_other_versions_of_python(version):
         pytest.skip(f"no python{version} on the PATH")
     if subprocess.run([python, "-c", "import blake3, tzdata"], capture_output=True, check=False).returncode:
         pytest.skip(f"python{version} has no blake3 and tzdata")
-    found = printed(python)
-    assert found["values"] == STORED["values"]
+    found = printed(python)  # which may have fewer libraries than this one
+    assert found["values"].items() <= STORED["values"].items()
+    assert set(golden.VALUES) <= found["values"].keys()
     assert found["calls"] == STORED["calls"]
