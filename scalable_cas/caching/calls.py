@@ -8,8 +8,9 @@ from collections import namedtuple
 
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
+from scalable_cas.caching.drift import REFUSED, CodeGuard
 from scalable_cas.codecs.base import encode
-from scalable_cas.errors import NotStorable, ScalableCasError
+from scalable_cas.errors import CodeChanged, NotStorable, ScalableCasError, StaleCodeWarning
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
 from scalable_cas.store import saying
@@ -60,6 +61,7 @@ class CachedFunction:
         self.options = options
         self.session: Session | None = None
         self.counters = Counters()
+        self.guard = CodeGuard(keyer)
         self._known_seconds: float | None = None
         self._said: set[str] = set()
 
@@ -76,7 +78,7 @@ class CachedFunction:
         """Give the wrapper its functions."""
         for name in ATTACHED:
             setattr(wrapper, name, getattr(self, name))
-        wrapper.__scalable_identity__ = self.keyer.identity
+        wrapper.__scalable_identity__ = self.keyer.told_identity
 
     # --- sessions --------------------------------------------------------------------------------------
 
@@ -95,12 +97,15 @@ class CachedFunction:
             try:
                 if before is not store:
                     self.counters = store.notes.telemetry.counters(self.keyer.name)
+                self.guard.watch(self.counters, session.on_code_change)
                 self.session = session
             except Exception as error:  # noqa: BLE001 - the boundary again: the store was removed, and its place taken
                 self.broken(error)
 
     def broken(self, error: Exception) -> Any:
-        """A fault of the cache that nobody foresaw: say so once and go on as if nothing were stored."""
+        """A fault that nobody foresaw, or an error that was asked for: say so once, go on without a value."""
+        if isinstance(error, (CodeChanged, StaleCodeWarning)):
+            raise error
         self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
         return MISS
 
@@ -155,9 +160,8 @@ class CachedFunction:
                 if value is not MISS:
                     return value
             else:
-                value = self._read(store, rowkey)  # it may have been published between our look and our entry
+                value = self._read_again(store, rowkey, flights)
                 if value is not MISS:
-                    flights.leave(rowkey)
                     return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs)
@@ -196,8 +200,7 @@ class CachedFunction:
                 value = self._read(store, rowkey)
                 if value is not MISS:
                     return value
-            if flights is not None and (value := self._read(store, rowkey)) is not MISS:
-                flights.leave(rowkey)
+            if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
                 return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, replace=bypass)
@@ -228,6 +231,16 @@ class CachedFunction:
         except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
             return self.broken(error)
 
+    def _read_again(self, store: StoreCore, rowkey: bytes, flights: Flights) -> Any:
+        """After we entered, which we undo if there is a value: it may have been published since our look."""
+        value: Any = None  # also if it raises
+        try:
+            value = self._read(store, rowkey)
+            return value
+        finally:
+            if value is not MISS:
+                flights.leave(rowkey)
+
     def took(self, seconds: float) -> None:
         """Remember the longest run, which bounds how long others wait for one."""
         self._known_seconds = max(seconds, self._known_seconds or 0.0)
@@ -257,7 +270,7 @@ class CachedFunction:
         rowkey = self._rowkey(args, kwargs)
         store = self._open()
         try:
-            return store is not None and not self.options.void and store.contains(rowkey, self.options.limit)
+            return not self.options.void and self.guard.has(store, rowkey, self.options.limit)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False
@@ -288,13 +301,16 @@ class CachedFunction:
         """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
         is.
         """
-        from scalable_cas.ops.explain import explain
+        from scalable_cas.ops.explain import Explanation, explain
 
         session = self.now()
         rowkey = self._rowkey(args, kwargs)
         parts = self.keyer.parts(args, kwargs, session.seed)
+        store = self._open()
+        if store is not None and self.guard.refuses(store, rowkey):
+            return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
         return explain(
-            self._open(),
+            store,
             self.keyer.name,
             rowkey,
             parts,
@@ -332,6 +348,7 @@ class Run:
         keyer = cached.keyer
         parts = keyer.parts(args, kwargs, session.seed) if cached.options.store else ()
         self._record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        self._record.code = cached.guard.forms() if cached.options.store else ()
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()
 

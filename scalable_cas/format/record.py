@@ -27,7 +27,7 @@ NO_FUNCTION = bytes(8)
 
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
-CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # CODE, KEY_ID and SIGNATURE are reserved
+CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # KEY_ID and SIGNATURE are reserved
 
 #: A record this long is refused: the longest honest one has a name and a digest for each of some hundred
 #: arguments.
@@ -40,12 +40,14 @@ class Record:
     ``key`` 32 bytes, ``fnid`` 8 bytes; ``oid``, ``kind``, ``size`` name the root object and its content's
     length in bytes; ``total`` is the value's whole length with all its buffers; ``created`` in nanoseconds
     since 1970; ``seconds`` the run time of the function; ``parts`` the (section, argument, digest) triples of
-    the call key; ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of
+    the call key; ``code`` the fingerprints of the code that made it, that of the bytecode first, empty if
+    unknown; ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of
     the index transaction that published it, which orders the records of one key; ``extra`` the fields unknown
     here.
     """
 
     __slots__ = (
+        "code",
         "codec",
         "created",
         "extra",
@@ -96,6 +98,7 @@ class Record:
         self.seconds = seconds
         self.version = version
         self.parts = parts
+        self.code: Sequence[str] = ()
         self.origin = ""
         self.ttl = 0
         self.sequence = sequence
@@ -131,6 +134,8 @@ class Record:
                 SECONDS: self.seconds,
             }
             fields |= {VERSION: self.version, PARTS: [list(part) for part in self.parts]}
+            if self.code:
+                fields[CODE] = [*self.code]
             if self.ttl:
                 fields[TTL] = self.ttl
             if self.origin:
@@ -184,7 +189,7 @@ def unpack(data: bytes | memoryview) -> Record:
     return record
 
 
-_KNOWN = frozenset((*range(13), ORIGIN, SEQUENCE, TTL))
+_KNOWN = frozenset((*range(13), CODE, ORIGIN, SEQUENCE, TTL))
 
 
 def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
@@ -201,6 +206,8 @@ def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
     if record.kind not in KIND_NAMES or record.size < 0 or record.total < 0:
         raise MalformedObject("record", "impossible kind or size")
     record.ttl = _field(fields, TTL, int) if TTL in fields else 0
+    code = fields.get(CODE, ())
+    record.code = [form for form in code if isinstance(form, str)] if isinstance(code, list) else ()
     origin = fields.get(ORIGIN, "")
     record.origin = origin if isinstance(origin, str) else ""
     try:
