@@ -232,7 +232,7 @@ def _text_of(name: str, known: tuple[object, object] | None = None) -> tuple[str
         found = os.stat(name)
         regular = stat.S_ISREG(found.st_mode)  # a made-up name may be that of a device
         stamp: object = (found.st_mtime_ns, found.st_size, found.st_ino) if regular else None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         stamp = None
     if stamp is not None:
         return ("" if known is not None and known[0] == stamp else _read(name)), stamp

@@ -64,6 +64,7 @@ class Walk:
 
     def __init__(self, function: Any) -> None:
         self._entries: set[tuple[str, bytes]] = set()
+        self._todo: list[tuple[str, Any, bool]] = []  # a list and no recursion: code is as deep as it likes
         self._seen: dict[int, object] = {}  # kept, so that the ids stay their own
         self._classes: set[int] = set()
         # what was looked at: (how to look again, name, what was there)
@@ -82,6 +83,9 @@ class Walk:
         )
         if is_user_class(kind):  # a bound method, an object that can be called
             self._class(kind)
+        while self._todo:
+            name, value, counts = self._todo.pop()
+            self._look_into(name, value, counts=counts)
         self.text = "deps:" + blake3(encode(sorted(self._entries))).hexdigest()
 
     def is_outdated(self) -> bool:
@@ -106,10 +110,14 @@ class Walk:
                 self._entries.add((name, _encoded(value)))
             return
         if counts:
-            self._constant(name, value)
-        if id(value) in self._seen:
-            return
-        self._seen[id(value)] = value
+            counts = not self._constant(name, value)
+        if id(value) not in self._seen:
+            self._seen[id(value)] = value
+            self._todo.append((name, value, counts))
+
+    def _look_into(self, name: str, value: Any, *, counts: bool) -> None:
+        """Go on from something that was visited; ``counts`` if its parts are not in its own entry."""
+        kind = type(value)
         if kind is _FUNCTION:
             if is_cached(value):
                 self._cached(value)
@@ -117,13 +125,15 @@ class Walk:
                 self._function(value)
             elif "__wrapped__" in vars(value):
                 self.visit(name, value.__wrapped__)
-        elif isinstance(value, type):
+        elif issubclass(kind, type):  # isinstance would ask a proxy what it stands for
             if is_user_class(value):
                 self._class(value)
         elif kind is not _MODULE:
-            for part in inside(value):
-                self.visit(name, part, counts=False)
-            if is_user_class(kind):
+            is_users = is_user_class(kind)
+            for label, part in inside(value, is_users=is_users):
+                # the state of an object without an encoding does not count: it may well change at each call
+                self.visit(f"{name}.{label}", part, counts=counts and not is_users)
+            if is_users:
                 self._class(kind)
 
     def _cached(self, wrapper: Any) -> None:
@@ -138,18 +148,20 @@ class Walk:
         for layer in layers(keyer.function):
             self.visit(keyer.name, layer)
 
-    def _constant(self, name: str, value: Any) -> None:
+    def _constant(self, name: str, value: Any) -> bool:
         """Note the value of a name, if it has one: functions, classes and what wraps them are looked into
         instead.
         """
         kind = type(value)
-        if isinstance(value, type) or kind in _CODE or kind.__module__ == "functools":
-            return
+        if issubclass(kind, type) or kind in _CODE or kind.__module__ == "functools":
+            return False
         data = _encoded(value)
-        if data is not _UNKNOWN:
-            self._entries.add((name, data))
-            if not _is_fixed(value):
-                self._changeable.append((value, data))
+        if data is _UNKNOWN:
+            return False
+        self._entries.add((name, data))
+        if not _is_fixed(value):
+            self._changeable.append((value, data))
+        return True
 
     # --- functions -----------------------------------------------------------------------------------------
 
@@ -214,8 +226,8 @@ class Walk:
         path = function.__qualname__.rpartition(".")[0].split(".")
         found: Any = function.__globals__.get(path[0])
         for name in path[1:]:
-            found = vars(found).get(name) if isinstance(found, type) else None
-        return found if isinstance(found, type) and is_user_class(found) else None
+            found = vars(found).get(name) if issubclass(type(found), type) else None
+        return found if issubclass(type(found), type) and is_user_class(found) else None
 
     # --- modules -------------------------------------------------------------------------------------------
 

@@ -126,5 +126,6 @@ def is_user_module(module: Any) -> bool:
 
 def is_user_class(kind: type) -> bool:
     """Whether a class is the user's own."""
-    module = sys.modules.get(kind.__module__)
-    return is_user_module(module) if module is not None else kind.__module__ != "builtins"
+    home: object = kind.__module__  # of a class made by hand it may be anything
+    module = sys.modules.get(home) if isinstance(home, str) else None
+    return is_user_module(module) if module is not None else home != "builtins"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FUNCTION = type(lambda: None)
+_SLOT = type(vars(_FUNCTION)["__code__"])
 _MOST_PARTS = 1000  # items of a container that are looked into: a table of functions, not data
 
 
@@ -121,28 +122,38 @@ def _is_user_spec(spec: Any) -> bool:
     return bool(spec.has_location or places[0]) and is_user_file(f"{places[0]}/" if places[0] else "<frozen")
 
 
-def inside(value: Any) -> Iterator[Any]:
-    """What else is run where an object is used: functions in containers, in partials, in wrappers of other
-    packages.
+def inside(value: Any, *, is_users: bool) -> Iterator[tuple[str, Any]]:
+    """What else is run where an object is used, as (label, part): functions in containers, in partials, in
+    wrappers of other packages (``numpy.vectorize``); all attributes of an object of a user's class.
     """
     kind = type(value)
-    if kind in (list, tuple, set, frozenset) and len(value) <= _MOST_PARTS:
-        yield from [*value]
+    if kind in (set, frozenset) and len(value) <= _MOST_PARTS:
+        yield from (("", part) for part in [*value])
+    elif kind in (list, tuple) and len(value) <= _MOST_PARTS:
+        yield from ((f"{number}", part) for number, part in enumerate([*value]))
     elif kind is dict and len(value) <= _MOST_PARTS:
-        yield from [*value.values()]
-    for name in ("func", "__func__", "__self__", "__wrapped__", "fget", "fset", "fdel", "args", "keywords"):
-        own = _own(value, name)
-        if own is not None:
-            yield own
+        yield from ((key if type(key) is str else "", part) for key, part in [*value.items()])
+    if kind.__module__ in ("builtins", "functools"):
+        own = ((name, getattr(value, name, None)) for name in _INSIDE)
+        yield from ((name, part) for name, part in own if part is not None)
+    for name, part in attributes_of(value).items():
+        if is_users or type(part) is _FUNCTION:
+            yield name, part
 
 
-def _own(value: Any, name: str) -> Any:
-    """An attribute, if it is stored in the object itself or by its C type: nobody's hook is run."""
-    space = getattr(value, "__dict__", None) if not isinstance(value, type) else None
-    if isinstance(space, dict) and name in space:
-        return space[name]
-    kind = type(value)
-    return getattr(value, name, None) if kind.__module__ in ("builtins", "functools") else None
+_INSIDE = ("func", "__func__", "__self__", "fget", "fset", "fdel", "args", "keywords")
+
+
+def attributes_of(value: Any) -> dict[str, Any]:
+    """A copy of an object's own ``__dict__``, if it has one that is no property: nobody's hook is run."""
+    for kind in type(value).__mro__:
+        descriptor = vars(kind).get("__dict__")
+        if descriptor is not None:
+            if type(descriptor) is not _SLOT:
+                return {}
+            space = descriptor.__get__(value)
+            return dict(space) if type(space) is dict and len(space) <= _MOST_PARTS else {}
+    return {}
 
 
 def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
@@ -158,5 +169,5 @@ def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
     if isinstance(fields, dict):
         yield "__dataclass_fields__", [*fields], True
         for field in fields.values():
-            if isinstance(field.default_factory, (_FUNCTION, type)):
+            if type(field.default_factory) in (_FUNCTION, type):
                 yield "__dataclass_fields__", field.default_factory, True

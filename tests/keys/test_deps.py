@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 
 import pytest
 
+from scalable_cas import cacheable
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.deps import Dependencies, Walk
 
@@ -313,12 +315,123 @@ def uses_cached(x):
     return cached_(x)
 
 
-@pytest.mark.parametrize("function", [uses_wrappers, uses_cached])
+class Holder:
+    """An object without an encoding, with a function in it."""
+
+    def __init__(self, function):
+        self.function = function
+        self.lock = threading.Lock()
+
+
+holder = Holder(scaled)
+mixed = {"run": scaled, "lock": threading.Lock()}
+
+
+def uses_an_object(x):
+    return holder.function(x)
+
+
+def uses_a_table(x):
+    return mixed["run"](x)
+
+
+@pytest.mark.parametrize("function", [uses_wrappers, uses_cached, uses_an_object, uses_a_table])
 def test_wrappers_are_looked_through(function, monkeypatch):
     deps = Dependencies(function)
     first = deps.now()
     monkeypatch.setattr(sys.modules[__name__], "FACTOR", 2)
     assert deps.now() != first
+
+
+bound = functools.partial(pow, 2)
+
+
+def uses_bound(x):
+    return bound(x)
+
+
+def test_what_a_partial_binds_counts(monkeypatch):
+    deps = Dependencies(uses_bound)
+    first = deps.now()
+    monkeypatch.setattr(sys.modules[__name__], "bound", functools.partial(pow, 3))
+    assert deps.now() != first
+
+
+def test_a_long_chain_of_helpers_is_no_obstacle():
+    count = 3 * sys.getrecursionlimit()
+    text = (
+        "".join(f"def f{i}(x):\n    return f{i + 1}(x)\n" for i in range(count))
+        + f"def f{count}(x): return x\n"
+    )
+    space = {"__name__": "long"}
+    exec(text, space)
+    names = {name for name, _ in Walk(space["f0"])._entries}
+    assert f"long:f{count}" in names
+
+
+class Proxy:
+    """Whatever is asked of it fails."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+    __dict__ = property(lambda self: 1 / 0)
+    __class__ = property(lambda self: 1 / 0)
+
+
+proxy = Proxy()
+
+
+def uses_a_proxy(x):
+    return proxy.anything(x)
+
+
+def test_no_hook_of_an_object_is_run():
+    assert Dependencies(uses_a_proxy).now() == Dependencies(uses_a_proxy).now()
+
+
+@cacheable(_code="deps")
+def ping(x):
+    return pong(x) + VALUE if x else 0
+
+
+@cacheable(_code="deps")
+def pong(x):
+    return ping(x - 1)
+
+
+@cacheable(_version=1)
+def by_name(x):
+    return x
+
+
+def uses_cached_functions(x):
+    return by_name(x)
+
+
+def test_cached_functions_that_reach_each_other(monkeypatch):
+    first = ping.cache_key(1), pong.cache_key(1)
+    monkeypatch.setattr(sys.modules[__name__], "VALUE", 5)
+    second = ping.cache_key(1), pong.cache_key(1)
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    monkeypatch.undo()
+    assert (ping.cache_key(1), pong.cache_key(1)) == first
+
+
+def test_a_cached_function_counts_by_its_own_option(monkeypatch):
+    deps = Dependencies(uses_cached_functions)
+    first = deps.now()
+
+    def made(option, version, body):
+        space = {"cacheable": cacheable, "__name__": __name__, "__file__": __file__}
+        exec(f"@cacheable(_code={option!r}, _version={version})\ndef by_name(x):\n    return {body}\n", space)
+        monkeypatch.setattr(sys.modules[__name__], "by_name", space["by_name"])
+        return deps.now()
+
+    assert made(None, 2, "x") != first
+    assert made("self", 1, "x") != made("self", 1, "-x")
+    assert made("deps", 1, "x") != made("deps", 1, "-x")
 
 
 def test_libraries_are_not_followed():
