@@ -11,7 +11,10 @@ from scalable_cas.caching import session as sessions
 from scalable_cas.codecs.base import encode
 from scalable_cas.errors import NotStorable, ScalableCasError
 from scalable_cas.format.record import Record
+from scalable_cas.keys.call import seed_digest
 from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.keys.identity import definition
+from scalable_cas.keys.packages import packages_of
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.reader import MISS
@@ -61,6 +64,7 @@ class CachedFunction:
         self.session: Session | None = None
         self.counters = Counters()
         self._known_seconds: float | None = None
+        self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -288,20 +292,28 @@ class CachedFunction:
         """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
         is.
         """
-        from scalable_cas.ops.explain import explain
+        from scalable_cas.ops.explain import call_of, explain
 
         session = self.now()
         rowkey = self._rowkey(args, kwargs)
-        parts = self.keyer.parts(args, kwargs, session.seed)
-        return explain(
-            self._open(),
-            self.keyer.name,
-            rowkey,
-            parts,
-            self.keyer.version,
-            self.options.limit,
-            cached=not self.options.void,
-        )
+        call = call_of(self.describe(rowkey, args, kwargs, session.seed))
+        cached = not self.options.void
+        return explain(self._open(), self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+
+    def describe(
+        self, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
+    ) -> Record:
+        """The record of a call, with all that explains it."""
+        keyer = self.keyer
+        parts = keyer.parts(args, kwargs, seed)
+        record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        outlines = keyer.outlines(args, kwargs)
+        record.outlines = [outlines.get((section, name), [0, None]) for section, name, _ in parts]
+        record.seed = b"" if seed is None else seed_digest(seed)
+        if self._packages is None:
+            self._packages = packages_of(definition(self.function))
+        record.packages = self._packages
+        return record
 
 
 class Run:
@@ -329,9 +341,11 @@ class Run:
         self._inputs = inputs
         self._replace = replace
         cached.counters.misses += 1
-        keyer = cached.keyer
-        parts = keyer.parts(args, kwargs, session.seed) if cached.options.store else ()
-        self._record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        # now, not after the run: the function may change its arguments
+        if cached.options.store:
+            self._record = cached.describe(rowkey, args, kwargs, session.seed)
+        else:
+            self._record = Record(rowkey[8:], rowkey[:8], cached.keyer.name)
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()
 

@@ -22,6 +22,7 @@ from .declared import Declared, Mismatch, type_name
 from .encode import encode
 from .identity import cached_identity, definition, function_name, has_file, unbound
 from .nodes import Refused, Walk
+from .outline import outline
 from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
 from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .files import Token
+    from .outline import Outline
     from .signature import Entry
 
     Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...]]  # key, args, kwargs, inputs
@@ -120,6 +122,25 @@ class CallKeyer:
             return found
         encoded, *_ = self._encode_entries(args, kwargs)
         return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
+
+    def outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
+        """What is kept of each entry of a call to explain differences, by section and name."""
+        found: dict[tuple[str, str], Outline] = {}
+        rest: list[object] = []
+        for section, name, place, value in self._entries(args, kwargs):
+            if name not in self.ignore:
+                _, hashed = self._converted(name, section, value, is_default=place is None)
+                if section == "v":
+                    rest.append(hashed)
+                else:
+                    found[section, f"{name}"] = outline(hashed)
+        if rest:
+            found["v", f"{getattr(self._parameters, 'rest', None)}"] = outline(tuple(rest))
+        for suffix, read, inner in self._watched or ():
+            for name, value in read().items():
+                if value is not inner:
+                    found["c", name + suffix] = outline(value)
+        return found
 
     def header(self, seed: str | None) -> bytes:
         """The start of every pre-image of this function."""
@@ -242,6 +263,12 @@ class CallKeyer:
                 found.append((f"@{level}" if level else "", read, below))
             below = layer
         return found
+
+
+def seed_digest(seed: str) -> bytes:
+    """Which seed it was (8 bytes), for explanations: the seed itself may be meant as a secret."""
+    digest: bytes = blake3(encode_str(seed), key=_K).digest(8)
+    return digest
 
 
 def _optional(text: str | None) -> bytes:
