@@ -13,8 +13,6 @@ from scalable_cas.errors import NotStorable, ScalableCasError
 from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
 from scalable_cas.keys.files import inputs_unchanged
-from scalable_cas.keys.identity import definition
-from scalable_cas.keys.packages import packages_of
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.reader import MISS
@@ -311,6 +309,9 @@ class CachedFunction:
         record.outlines = [outlines.get((section, name), [0, None]) for section, name, _ in parts]
         record.seed = b"" if seed is None else seed_digest(seed)
         if self._packages is None:
+            from scalable_cas.keys.identity import definition
+            from scalable_cas.keys.packages import packages_of
+
             self._packages = packages_of(definition(self.function))
         record.packages = self._packages
         return record

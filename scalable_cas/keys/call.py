@@ -22,7 +22,6 @@ from .declared import Declared, Mismatch, type_name
 from .encode import encode
 from .identity import cached_identity, definition, function_name, has_file, unbound
 from .nodes import Refused, Walk
-from .outline import outline
 from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
 from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
@@ -125,6 +124,8 @@ class CallKeyer:
 
     def outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
         """What is kept of each entry of a call to explain differences, by section and name."""
+        from .outline import outline  # not needed for a hit
+
         found: dict[tuple[str, str], Outline] = {}
         rest: list[object] = []
         for section, name, place, value in self._entries(args, kwargs):
