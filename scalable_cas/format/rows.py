@@ -99,3 +99,13 @@ class ObjectRow:
         if len(row) != OBJECT.size:
             raise MalformedObject("object row", f"{len(row)} bytes long")
         self.place, self.kind, self.coding, _, self.size, self.stored, self.epoch = OBJECT.unpack(row)
+
+
+def object_row(row: bytes | None) -> ObjectRow | None:
+    """Parse an object row; None if there is none, or if it is damaged: LMDB does not notice a flipped bit,
+    and what the object's file says is what counts.
+    """
+    try:
+        return ObjectRow(row) if row else None
+    except MalformedObject:
+        return None

@@ -115,7 +115,7 @@ class Index:
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What is known of an object's place, or None."""
         found = self._get("objects", oid)
-        return rows.ObjectRow(found) if found else None
+        return rows.object_row(found)
 
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
@@ -241,7 +241,7 @@ class Changes:
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What this transaction sees of an object's place."""
         found = self._get(oid, db=self._db["objects"])
-        return rows.ObjectRow(found) if found else None
+        return rows.object_row(found)
 
     def drop_object(self, oid: bytes) -> None:
         """Forget where an object lies."""
