@@ -62,6 +62,7 @@ class CachedFunction:
         self.counters = Counters()
         self._known_seconds: float | None = None
         self._said: set[str] = set()
+        self._hinted: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CachedFunction, (self.function, self.keyer, self.options)
@@ -116,6 +117,16 @@ class CachedFunction:
         if text not in self._said:
             self._said.add(text)
             saying.warn(f"{self.keyer.name}: {text}")
+
+    def hint(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Say once of each argument that is the path of something on the disk that only its text counts."""
+        for name in self.keyer.bare_paths(args, kwargs):
+            if name not in self._hinted:
+                self._hinted.add(name)
+                self.warn(
+                    f"argument {name!r} is a path, of which only the text counts, not what lies there: "
+                    f"declare {name}=FileType or {name}=DirType, or {name}=ValueType if that is what you mean"
+                )
 
     # --- calls -----------------------------------------------------------------------------------------
 
@@ -329,8 +340,9 @@ class Run:
         self._inputs = inputs
         self._replace = replace
         cached.counters.misses += 1
+        cached.hint(args, kwargs)
         keyer = cached.keyer
-        parts = keyer.parts(args, kwargs, session.seed) if cached.options.store else ()
+        parts = keyer.parts(args, kwargs, session.seed, inputs) if cached.options.store else ()
         self._record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()

@@ -13,6 +13,7 @@ import threading
 import pytest
 from blake3 import blake3
 
+from scalable_cas import clock
 from scalable_cas.errors import InputChanged, MissingInput
 from scalable_cas.keys import files
 from scalable_cas.keys.call import CallKeyer
@@ -299,15 +300,15 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatc
 
 
 def test_a_folder_that_changes_while_it_is_read_is_read_again(folder, monkeypatch):
-    real, left = files._read_regular, [1]
+    real, left = files._listed, [1]
 
-    def read(path):
+    def read(path, found):
         if left[0]:
             left[0] -= 1
             write(folder / f"new{left[0]}")
-        return real(path)
+        return real(path, found)
 
-    monkeypatch.setattr(files, "_read_regular", read)
+    monkeypatch.setattr(files, "_listed", read)
     digest = directory_digest(folder)
     assert digest == directory_digest(folder)
     left[0] = 1000
@@ -351,14 +352,22 @@ def test_after_the_run(tmp_path):
     assert inputs_unchanged(()) is None
 
 
-def test_an_untouched_input_is_not_read_again(tmp_path, monkeypatch):
-    tokens = FILE.bind((write(tmp_path / "f"),), {}, None)[3]
-
-    def read(path):
-        raise AssertionError(path)
-
-    monkeypatch.setattr(files, "_read_file", read)
-    assert inputs_unchanged(tokens) is None
+def test_an_untouched_input_is_not_read_again_unless_it_was_young(tmp_path, monkeypatch):
+    """One clock tick may have seen two contents, and they have one stat."""
+    read = []
+    for name in ("_read_file", "_read_tree"):
+        real = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda path, real=real: (read.append(path), real(path))[1])
+    path = write(tmp_path / "folder" / "f")
+    young = FILE.bind((path,), {}, None)[3] + FOLDER.bind((path.parent,), {}, None)[3]
+    now = clock.now_ns()
+    monkeypatch.setattr(clock, "now_ns", lambda: now + 3 * 10**9)
+    old = FILE.bind((path,), {}, None)[3] + FOLDER.bind((path.parent,), {}, None)[3]
+    read.clear()
+    assert inputs_unchanged(old) is None
+    assert read == []
+    assert inputs_unchanged(young) is None
+    assert read == [str(path), str(path.parent)]
 
 
 def test_tokens_of_inline_wrappers(tmp_path):
