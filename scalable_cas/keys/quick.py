@@ -97,6 +97,8 @@ class Quick:
 
     def binder(self, careful: Bind, constant: bytes) -> Bind:
         """The ``bind`` of a function; ``careful`` is its other way, ``constant`` the key of the hash."""
+        if self.files and len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
+            return self._one_file(careful, constant)
         if self.files:
             return self._with_files(careful, constant)
         if len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
@@ -144,6 +146,19 @@ class Quick:
                 parts.append((place, file_part(token)))
                 values[place] = None
         return values, parts, inputs
+
+    def _one_file(self, careful: Bind, constant: bytes) -> Bind:
+        """Of one parameter, declared `FileType`."""
+        templates, template = self.templates, self.template
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            token = quick_file(args[0]) if len(args) == 1 and not kwargs else None
+            if token is None:
+                return careful(args, kwargs, seed)
+            data = (templates.get(seed) or template(seed))[0] + file_part(token)
+            return blake3(data, key=constant).digest(), args, kwargs, (token,)
+
+        return bind
 
     def _with_files(self, careful: Bind, constant: bytes) -> Bind:
         templates, template, captured = self.templates, self.template, self.captured
