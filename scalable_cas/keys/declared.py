@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _UNIONS = frozenset(("UnionType", "Union", "_UnionGenericAlias"))
 
 
+_WRAPPERS = f"{FileType.__module__}."  # users know them by their names alone
+
+
 class Mismatch(Exception):
     """A value is not of the declared type, or cannot be converted without loss."""
 
@@ -53,7 +56,7 @@ class Declared:
 
 def type_name(declared: object) -> str:
     """A declared type in words."""
-    return declared.__qualname__ if type(declared) is type else str(declared)
+    return declared.__qualname__ if type(declared) is type else str(declared).replace(_WRAPPERS, "")
 
 
 # --- scalars -----------------------------------------------------------------------------------------------
@@ -207,11 +210,19 @@ def _compile_container(declared: object, origin: object, arguments: tuple[Any, .
     raise TypeError(f"{declared} cannot be declared: use list[T], tuple[T, ...] or dict[K, T]")
 
 
+def _element(declared: Declared, item: object) -> tuple[object, object]:
+    try:
+        return declared.convert(item)
+    except Mismatch as error:
+        said = f" that {error}" if error.args else ""
+        raise Mismatch(f"holds {type_name(type(item))}{said}") from error
+
+
 def _sequence(kind: Any, element: Declared) -> Convert:
     def convert(value: Any) -> tuple[object, object]:
         if type(value) is not kind:
             raise Mismatch
-        pairs = [element.convert(item) for item in value]
+        pairs = [_element(element, item) for item in value]
         same = all(passed is item for (passed, _), item in zip(pairs, value, strict=True))
         return value if same else kind(passed for passed, _ in pairs), kind(hashed for _, hashed in pairs)
 
@@ -222,7 +233,7 @@ def _mapping(key: Declared, element: Declared) -> Convert:
     def convert(value: Any) -> tuple[object, object]:
         if type(value) is not dict:
             raise Mismatch
-        rows = [(name, item, *key.convert(name), *element.convert(item)) for name, item in value.items()]
+        rows = [(name, item, *_element(key, name), *_element(element, item)) for name, item in value.items()]
         same = all(name is new_name and item is new for name, item, new_name, _, new, _ in rows)
         passed = value if same else {new_name: new for _, _, new_name, _, new, _ in rows}
         return passed, {hashed_name: hashed for _, _, _, hashed_name, _, hashed in rows}
