@@ -64,6 +64,7 @@ class CachedFunction:
         self._known_seconds: float | None = None
         self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
+        self._hinted: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CachedFunction, (self.function, self.keyer, self.options)
@@ -118,6 +119,16 @@ class CachedFunction:
         if text not in self._said:
             self._said.add(text)
             saying.warn(f"{self.keyer.name}: {text}")
+
+    def hint(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Say once of each argument that is the path of something on the disk that only its text counts."""
+        for name in self.keyer.bare_paths(args, kwargs):
+            if name not in self._hinted:
+                self._hinted.add(name)
+                self.warn(
+                    f"argument {name!r} is a path, of which only the text counts, not what lies there: "
+                    f"declare {name}=FileType or {name}=DirType, or {name}=ValueType if that is what you mean"
+                )
 
     # --- calls -----------------------------------------------------------------------------------------
 
@@ -298,12 +309,10 @@ class CachedFunction:
         cached = not self.options.void
         return explain(self._open(), self.keyer.name, rowkey, call, self.options.limit, cached=cached)
 
-    def describe(
-        self, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
-    ) -> Record:
-        """The record of a call, with all that explains it."""
+    def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
+        """The record of a call, with all that explains it. ``inputs``: what was read for its key."""
         keyer = self.keyer
-        parts = keyer.parts(args, kwargs, seed)
+        parts = keyer.parts(args, kwargs, seed, inputs)
         record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
         outlines = keyer.outlines(args, kwargs)
         record.outlines = [outlines.get((section, name), [0, None]) for section, name, _ in parts]
@@ -342,9 +351,10 @@ class Run:
         self._inputs = inputs
         self._replace = replace
         cached.counters.misses += 1
+        cached.hint(args, kwargs)
         # now, not after the run: the function may change its arguments
         if cached.options.store:
-            self._record = cached.describe(rowkey, args, kwargs, session.seed)
+            self._record = cached.describe(rowkey, args, kwargs, session.seed, inputs)
         else:
             self._record = Record(rowkey[8:], rowkey[:8], cached.keyer.name)
         self._record.ttl = cached.options.limit or 0

@@ -12,11 +12,12 @@ what the quick one falls back to at any doubt.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from blake3 import blake3
 
-from scalable_cas.errors import UnhashableArgument
+from scalable_cas.errors import MissingInput, UnhashableArgument
 
 from .declared import Declared, Mismatch, type_name
 from .encode import encode
@@ -28,7 +29,7 @@ from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from .files import Token
@@ -112,14 +113,20 @@ class CallKeyer:
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
     def parts(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seed: str | None,
+        inputs: Sequence[Token] = (),
     ) -> list[tuple[str, str, bytes]]:
-        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations."""
+        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations.
+        ``inputs``: what ``bind`` gave for this call, so that no file is read twice.
+        """
         del seed  # it is part of the header, which is no entry
         found = self._quick_parts(args, kwargs)
         if found is not None:
             return found
-        encoded, *_ = self._encode_entries(args, kwargs)
+        encoded, *_ = self._encode_entries(args, kwargs, inputs)
         return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
 
     def outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
@@ -143,6 +150,22 @@ class CallKeyer:
                     found["c", name + suffix] = outline(value)
         return found
 
+    def bare_paths(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """Names of undeclared arguments that are ``pathlib`` paths of something on the disk: only their text
+        is in the key.
+        """
+        pathlib = sys.modules.get("pathlib")
+        if pathlib is None or not any(isinstance(value, pathlib.Path) for value in (*args, *kwargs.values())):
+            return []
+        return [
+            f"{name}"
+            for section, name, _, value in self._entries(args, kwargs)
+            if isinstance(value, pathlib.Path)
+            and name not in self.ignore
+            and self._converter(name, section) is None
+            and os.path.exists(value)
+        ]
+
     def header(self, seed: str | None) -> bytes:
         """The start of every pre-image of this function."""
         return encode_int(RECIPE) + _optional(seed) + self.identity
@@ -156,7 +179,7 @@ class CallKeyer:
         return key, args, kwargs, inputs
 
     def _encode_entries(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: Sequence[Token] = ()
     ) -> tuple[list[Encoded], tuple[Any, ...], dict[str, Any], tuple[Token, ...]]:
         """All entries, what the function must receive, and the input files that were read."""
         inputs: list[Token] = []
@@ -177,9 +200,10 @@ class CallKeyer:
                 rest_name = name
                 rest.append(hashed)
             else:
-                encoded.append((section, name, self._encoded(name, hashed, inputs, is_default=place is None)))
+                data = self._encoded(name, hashed, inputs, is_default=place is None, before=before)
+                encoded.append((section, name, data))
         if rest:
-            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs)))
+            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs, before=before)))
         encoded += self._captured(inputs)
         return encoded, tuple(new_args), new_kwargs, tuple(inputs)
 
@@ -200,12 +224,16 @@ class CallKeyer:
             )
         return entries
 
-    def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
-        """What the function receives, and what is hashed."""
+    def _converter(self, name: object, section: str) -> Declared | None:
         declared = self._declared.get(name) if type(name) is str else None
         if declared is None:
             keywords = getattr(self._parameters, "keywords", None)
             declared = self._declared.get(keywords) if section == "k" and keywords else None
+        return declared
+
+    def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
+        """What the function receives, and what is hashed."""
+        declared = self._converter(name, section)
         if declared is None:
             return value, value
         try:
@@ -220,10 +248,20 @@ class CallKeyer:
         return passed, hashed
 
     def _encoded(
-        self, name: object, value: object, inputs: list[Token], *, is_default: bool = False, place: str = ""
+        self,
+        name: object,
+        value: object,
+        inputs: list[Token],
+        *,
+        is_default: bool = False,
+        place: str = "",
+        before: Sequence[Token] = (),
     ) -> bytes:
         try:
-            return encode(value, Walk(inputs))
+            return encode(value, Walk(inputs, before=before))
+        except MissingInput as error:
+            error.argument = f"{self.name}: argument {f'{place}{name}'!r}"
+            raise
         except Refused as error:
             if is_default and not error.path:
                 return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all

@@ -151,7 +151,7 @@ def _other(value: object, kind: type, walk: Walk, depth: int) -> bytes:
 
 
 def _structural(value: Structural, walk: Walk) -> bytes:
-    return encode(value.value, Walk(walk.inputs, structural=True))
+    return encode(value.value, Walk(walk.inputs, structural=True, before=walk.before))
 
 
 def _blocks(prefix: bytes, items: Sequence[object], walk: Walk, depth: int) -> bytes:

@@ -49,15 +49,22 @@ class Walk:
     ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H``
     digests only. ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__``
     what would be refused. ``inputs``: tokens of the files that were read (files.py); None in the quick path
-    of a call, which has none.
+    of a call, which has none. ``before``: such tokens of the same call, which need not be read again.
     """
 
-    __slots__ = ("inputs", "memo", "structural")
+    __slots__ = ("before", "inputs", "memo", "structural")
 
-    def __init__(self, inputs: list[Token] | None = None, *, structural: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: list[Token] | None = None,
+        *,
+        structural: bool = False,
+        before: Sequence[Token] = (),
+    ) -> None:
         self.memo: dict[int, tuple[bytes, object]] = {}
         self.structural = structural
         self.inputs = inputs
+        self.before = before
 
 
 class Raw:
