@@ -68,17 +68,24 @@ def temporary_dir() -> str:
     return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - what lies in it is checked for its owner
 
 
+#: What a hit may do about an entry that other code made; the first is the default.
+CODE_CHANGES = ("warn", "recompute", "error", "ignore")
+
+
 class Project:
-    """What ``scalable.yaml`` says: where it lies, ``local_cache`` and ``name``. Keys that are not ours are
-    left alone.
+    """What ``scalable.yaml`` says: where it lies, ``local_cache``, ``name`` and ``on_code_change``. Keys that
+    are not ours are left alone.
     """
 
-    __slots__ = ("folder", "local_cache", "name")
+    __slots__ = ("folder", "local_cache", "name", "on_code_change")
 
-    def __init__(self, folder: str, local_cache: str | None, name: str | None) -> None:
+    def __init__(
+        self, folder: str, local_cache: str | None, name: str | None, on_code_change: str = CODE_CHANGES[0]
+    ) -> None:
         self.folder = folder
         self.local_cache = local_cache
         self.name = name
+        self.on_code_change = on_code_change
 
 
 def load_project(path: str) -> Project:
@@ -107,7 +114,28 @@ def load_project(path: str) -> Project:
         if value is not None and not isinstance(value, str):
             raise ConfigError(path, f"`project.{key}` is not text")
         texts[key] = value or None
-    return Project(os.path.dirname(path), texts["local_cache"], texts["name"])
+    on_code_change = project.get("on_code_change")
+    if on_code_change is None:
+        on_code_change = CODE_CHANGES[0]
+    if on_code_change not in CODE_CHANGES:
+        possible = ", ".join(CODE_CHANGES)
+        raise ConfigError(
+            path, f"`project.on_code_change` cannot be {on_code_change!r}; it can be {possible}"
+        )
+    return Project(os.path.dirname(path), texts["local_cache"], texts["name"], on_code_change)
+
+
+def code_policy() -> str:
+    """What the nearest ``scalable.yaml`` says about changed code, wherever the store is.
+
+    Raises:
+        ConfigError: as `load_project`.
+    """
+    try:
+        found = _upward(os.getcwd(), PROJECT_FILE, os.path.isfile)
+    except FileNotFoundError:  # a working directory that is gone says nothing
+        found = None
+    return CODE_CHANGES[0] if found is None else load_project(found).on_code_change
 
 
 class Place:

@@ -145,6 +145,21 @@ class InputChanged(ScalableCasError):
         self.path = path
 
 
+class CodeChanged(ScalableCasError):
+    """A stored result was made by other code than the function has now, and ``project.on_code_change`` says
+    ``error``. ``when`` it was stored.
+    """
+
+    def __init__(self, function: str, when: str, remedy: str) -> None:
+        super().__init__(
+            f"{function}: a stored result of {when} was made by other code than the function has now; "
+            f"{remedy}"
+        )
+        self.function = function
+        self.when = when
+        self.remedy = remedy
+
+
 # --- the store ---------------------------------------------------------------------------------------------
 
 

@@ -8,11 +8,11 @@ from collections import namedtuple
 
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
-from scalable_cas.codecs.base import encode
-from scalable_cas.errors import NotStorable, ScalableCasError
+from scalable_cas.caching.drift import REFUSED, CodeGuard
+from scalable_cas.caching.run import Run
+from scalable_cas.errors import CodeChanged, ScalableCasError, StaleCodeWarning
 from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
-from scalable_cas.keys.files import inputs_unchanged
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.reader import MISS
@@ -61,6 +61,7 @@ class CachedFunction:
         self.options = options
         self.session: Session | None = None
         self.counters = Counters()
+        self.guard = CodeGuard(keyer)
         self._known_seconds: float | None = None
         self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
@@ -79,7 +80,7 @@ class CachedFunction:
         """Give the wrapper its functions."""
         for name in ATTACHED:
             setattr(wrapper, name, getattr(self, name))
-        wrapper.__scalable_identity__ = self.keyer.identity
+        wrapper.__scalable_identity__ = self.keyer.told_identity
 
     # --- sessions --------------------------------------------------------------------------------------
 
@@ -98,12 +99,15 @@ class CachedFunction:
             try:
                 if before is not store:
                     self.counters = store.notes.telemetry.counters(self.keyer.name)
+                self.guard.watch(self.counters, session.on_code_change)
                 self.session = session
             except Exception as error:  # noqa: BLE001 - the boundary again: the store was removed, and its place taken
                 self.broken(error)
 
     def broken(self, error: Exception) -> Any:
-        """A fault of the cache that nobody foresaw: say so once and go on as if nothing were stored."""
+        """A fault that nobody foresaw, or an error that was asked for: say so once, go on without a value."""
+        if isinstance(error, (CodeChanged, StaleCodeWarning)):
+            raise error
         self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
         return MISS
 
@@ -168,9 +172,8 @@ class CachedFunction:
                 if value is not MISS:
                     return value
             else:
-                value = self._read(store, rowkey)  # it may have been published between our look and our entry
+                value = self._read_again(store, rowkey, flights)
                 if value is not MISS:
-                    flights.leave(rowkey)
                     return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs)
@@ -209,8 +212,7 @@ class CachedFunction:
                 value = self._read(store, rowkey)
                 if value is not MISS:
                     return value
-            if flights is not None and (value := self._read(store, rowkey)) is not MISS:
-                flights.leave(rowkey)
+            if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
                 return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, replace=bypass)
@@ -241,6 +243,16 @@ class CachedFunction:
         except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
             return self.broken(error)
 
+    def _read_again(self, store: StoreCore, rowkey: bytes, flights: Flights) -> Any:
+        """After we entered, which we undo if there is a value: it may have been published since our look."""
+        value: Any = None  # also if it raises
+        try:
+            value = self._read(store, rowkey)
+            return value
+        finally:
+            if value is not MISS:
+                flights.leave(rowkey)
+
     def took(self, seconds: float) -> None:
         """Remember the longest run, which bounds how long others wait for one."""
         self._known_seconds = max(seconds, self._known_seconds or 0.0)
@@ -270,7 +282,7 @@ class CachedFunction:
         rowkey = self._rowkey(args, kwargs)
         store = self._open()
         try:
-            return store is not None and not self.options.void and store.contains(rowkey, self.options.limit)
+            return not self.options.void and self.guard.has(store, rowkey, self.options.limit)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False
@@ -301,13 +313,16 @@ class CachedFunction:
         """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
         is.
         """
-        from scalable_cas.ops.explain import call_of, explain
+        from scalable_cas.ops.explain import Explanation, call_of, explain
 
         session = self.now()
         rowkey = self._rowkey(args, kwargs)
+        store = self._open()
+        if store is not None and self.guard.refuses(store, rowkey):
+            return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
         call = call_of(self.describe(rowkey, args, kwargs, session.seed))
         cached = not self.options.void
-        return explain(self._open(), self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+        return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
 
     def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
         """The record of a call, with all that explains it. ``inputs``: what was read for its key."""
@@ -323,81 +338,8 @@ class CachedFunction:
 
             self._packages = packages_of(definition(self.function))
         record.packages = self._packages
+        record.code = self.guard.forms()
         return record
-
-
-class Run:
-    """One run of the function: its record is begun before, from the arguments as they are then, and finished
-    after.
-    """
-
-    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
-
-    def __init__(
-        self,
-        cached: CachedFunction,
-        session: Session,
-        rowkey: bytes,
-        args: Any,
-        kwargs: Any,
-        inputs: Any,
-        *,
-        replace: bool = False,
-    ) -> None:
-        assert session.store is not None
-        self._cached = cached
-        self._store = session.store
-        cached.revive(session.store)
-        self._inputs = inputs
-        self._replace = replace
-        cached.counters.misses += 1
-        cached.hint(args, kwargs)
-        # now, not after the run: the function may change its arguments
-        if cached.options.store:
-            self._record = cached.describe(rowkey, args, kwargs, session.seed, inputs)
-        else:
-            self._record = Record(rowkey[8:], rowkey[:8], cached.keyer.name)
-        self._record.ttl = cached.options.limit or 0
-        self._since = clock.perf_counter()
-
-    def finish(self, result: Any, flights: Flights | None = None) -> Any:
-        """Store the result if it is to be stored; return it in any case."""
-        record, cached, store = self._record, self._cached, self._store
-        record.seconds = clock.perf_counter() - self._since
-        record.created = clock.now_ns()
-        cached.counters.spent += record.seconds
-        cached.took(record.seconds)
-        stored = False
-        try:
-            if self._wanted(result):
-                store.save(record, encode(result), replace=self._replace)
-                stored = True
-        except NotStorable as error:
-            cached.warn(f"{error}; it is returned")
-        except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
-            cached.broken(error)
-        finally:
-            if flights is not None and not stored:
-                flights.leave(record.rowkey)
-        store.say()
-        return result
-
-    def _wanted(self, result: Any) -> bool:
-        options, cached = self._cached.options, self._cached
-        if not options.store:
-            return False
-        if options.result is not None and result is not None and not isinstance(result, options.result):
-            found, declared = type(result).__name__, options.result.__name__
-            cached.warn(
-                f"the result is a {found}, not the declared {declared}; it is returned but not stored"
-            )
-            return False
-        if self._inputs and (changed := inputs_unchanged(self._inputs)) is not None:
-            cached.warn(
-                f"the input {changed!r} changed while the function ran; the result is returned but not stored"
-            )
-            return False
-        return options.cache_if is None or bool(options.cache_if(result))
 
 
 def _thread() -> int:

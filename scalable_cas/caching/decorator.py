@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import wraps
 
 from scalable_cas.caching.calls import BYPASS, CachedFunction
+from scalable_cas.caching.drift import note_decorated
 from scalable_cas.caching.options import Options, is_coroutine, refuse_generators, result_type
 from scalable_cas.caching.session import current
 from scalable_cas.keys.call import CallKeyer
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         recompute: bool = False,
         store: bool = True,
         _version: str | int | None = None,
+        _code: str | None = None,
         _ignore: Iterable[str] = (),
         _ttl: float | timedelta | None = None,
         _cache_if: Callable[[Any], object] | None = None,
@@ -72,6 +74,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
         recompute: bool = False,
         store: bool = True,
         _version: str | int | None = None,
+        _code: str | None = None,
         _ignore: Iterable[str] = (),
         _ttl: float | timedelta | None = None,
         _cache_if: Callable[[Any], object] | None = None,
@@ -91,6 +94,8 @@ else:  # the overloads above are what a type checker sees; this takes every form
             recompute: always run, and replace what is stored.
             store: False looks up but writes nothing.
             _version: str or int, part of the key.
+            _code: None, the function's name stands for its code; ``"self"``, its code is part of the key;
+                ``"deps"``, so is that of every function of the user's own modules that it reaches.
             _ignore: names of arguments left out of the key.
             _ttl: seconds or a timedelta; an older entry is a miss.
             _cache_if: a predicate on the result; where it is false the result is returned and not stored.
@@ -115,6 +120,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
         )
         keying = {
             "version": _version,
+            "code": _code,
             "ignore": (_ignore,) if isinstance(_ignore, str) else tuple(_ignore),
             "arg_types": {**arg_types, **(_arg_types or {})},
         }
@@ -131,7 +137,9 @@ def _decorate(function: Any, options: Options, keying: dict[str, Any]) -> Any:
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"cacheable decorates functions, not {type(function).__name__}")
     refuse_generators(function)
-    return _wrap(CachedFunction(function, CallKeyer(function, **keying), options))
+    keyer = CallKeyer(function, **keying)
+    note_decorated(keyer)
+    return _wrap(CachedFunction(function, keyer, options))
 
 
 def _wrap(cached: CachedFunction) -> Any:

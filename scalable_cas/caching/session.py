@@ -23,9 +23,11 @@ _RETRY_BUSY = 60.0  # the same for one that a stopped process keeps locked: each
 
 
 class Session:
-    """A store (or None, if there is none to be used), the seed, and whether the cache is switched off."""
+    """A store (or None, if there is none to be used), the seed, whether the cache is switched off, and what
+    a hit does about changed code.
+    """
 
-    __slots__ = ("expires", "off", "seed", "store")
+    __slots__ = ("expires", "off", "on_code_change", "seed", "store")
 
     def __init__(
         self, store: core.StoreCore | None, seed: str | None, *, off: bool, expires: float = float("inf")
@@ -34,12 +36,14 @@ class Session:
         self.seed = seed
         self.off = off
         self.expires = expires
+        self.on_code_change = config.CODE_CHANGES[0]
 
 
 _state: Any = None
 _session: Session | None = None
 _stores: dict[str, core.StoreCore] = {}
 _default_path: str | None = None  # found at the first call without SCALABLE_CACHE_DIR
+_on_code_change: str | None = None  # found with it
 _explicit: dict[tuple[Any, str], Session] = {}
 _said: set[str] = set()
 _NOWHERE = object()
@@ -59,32 +63,35 @@ def current() -> Session:
 
 def explicit(place: str | core.StoreCore) -> Session:
     """The session for a decorator with ``_store=``: a path or an open store."""
-    environ = config.Environ()
     if isinstance(place, core.StoreCore):
         _remember_files(place)
-        return Session(place, environ.seed, off=environ.off)
+        return _make(config.Environ(), place)
     key = (config.environment_state(), place)
     found = _explicit.get(key)
     if found is None or found.expires < clock.monotonic():
-        found = _explicit[key] = _make(environ, place)
+        found = _explicit[key] = _make(config.Environ(), place)
     return found
 
 
-def _make(environ: config.Environ, path: str | None) -> Session:
-    global _default_path
+def _make(environ: config.Environ, path: str | core.StoreCore | None) -> Session:
+    global _default_path, _on_code_change
     if environ.off:
         return Session(None, environ.seed, off=True)
     try:
+        _on_code_change = _on_code_change or config.code_policy()
         if path is None:
             if environ.cache_dir is not None:
                 path = config.find_place(environ).path
             else:
                 path = _default_path = _default_path or config.find_place(environ).path
-        return Session(open_store(path, environ), environ.seed, off=False)
+        store = open_store(path, environ) if isinstance(path, str) else path
     except (ScalableCasError, OSError) as error:
         warn_once(error)
         retry = _RETRY_BUSY if isinstance(error, StoreBusy) else _RETRY
         return Session(None, environ.seed, off=False, expires=clock.monotonic() + retry)
+    session = Session(store, environ.seed, off=False)
+    session.on_code_change = _on_code_change
+    return session
 
 
 def open_store(path: str, environ: config.Environ) -> core.StoreCore:

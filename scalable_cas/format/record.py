@@ -27,7 +27,7 @@ NO_FUNCTION = bytes(8)
 
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
-CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # CODE, KEY_ID and SIGNATURE are reserved
+CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # KEY_ID and SIGNATURE are reserved
 OUTLINES, SEED, PACKAGES = range(19, 22)
 
 #: A record this long is refused: the longest honest one has a name and a digest for each of some hundred
@@ -42,13 +42,15 @@ class Record:
     length in bytes; ``total`` is the value's whole length with all its buffers; ``created`` in nanoseconds
     since 1970; ``seconds`` the run time of the function; ``parts`` the (section, argument, digest) triples of
     the call key; ``outlines`` what is kept of each to explain a difference (keys/outline.py), in the same
-    order; ``seed`` a digest of SCALABLE_SEED, 8 bytes or b""; ``packages`` the versions that the function
-    ran with; ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of the
-    index transaction that published it, which orders the records of one key; ``extra`` the fields unknown
+    order; ``code`` the fingerprints of the code that made it, that of the bytecode first, empty if unknown;
+    ``seed`` a digest of SCALABLE_SEED, 8 bytes or b""; ``packages`` the versions that the function ran with;
+    ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of the index
+    transaction that published it, which orders the records of one key; ``extra`` the fields unknown
     here.
     """
 
     __slots__ = (
+        "code",
         "codec",
         "created",
         "extra",
@@ -105,6 +107,7 @@ class Record:
         self.outlines: Sequence[Any] = ()
         self.seed = b""
         self.packages: dict[str, str] = {}
+        self.code: Sequence[str] = ()
         self.origin = ""
         self.ttl = 0
         self.sequence = sequence
@@ -146,6 +149,8 @@ class Record:
                 fields[SEED] = self.seed
             if self.packages:
                 fields[PACKAGES] = self.packages
+            if self.code:
+                fields[CODE] = [*self.code]
             if self.ttl:
                 fields[TTL] = self.ttl
             if self.origin:
@@ -199,7 +204,7 @@ def unpack(data: bytes | memoryview) -> Record:
     return record
 
 
-_KNOWN = frozenset((*range(13), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES))
+_KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES))
 
 
 def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
@@ -216,6 +221,8 @@ def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
     if record.kind not in KIND_NAMES or record.size < 0 or record.total < 0:
         raise MalformedObject("record", "impossible kind or size")
     record.ttl = _field(fields, TTL, int) if TTL in fields else 0
+    code = fields.get(CODE, ())
+    record.code = [form for form in code if isinstance(form, str)] if isinstance(code, list) else ()
     origin = fields.get(ORIGIN, "")
     record.origin = origin if isinstance(origin, str) else ""
     try:

@@ -16,6 +16,10 @@ from blake3 import blake3
 
 from scalable_cas.errors import MalformedObject
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SCHEMA = 2
 
 TAG_BYTES = 16
@@ -43,6 +47,9 @@ LOOSE, PACK, RANGE, REMOTE = range(1, 5)
 HAS_INLINE = 1
 FOREIGN = 2  # pulled or adopted: decode without running code unless its signer is trusted
 
+#: The code fingerprint of an entry whose code is not known.
+UNKNOWN_CODE = bytes(8)
+
 CODEC_NUMBERS = {"plain": 1, "bytes": 2, "str": 3, "pickle": 4}
 CODEC_OTHER = 0  # the record holds the name
 
@@ -61,6 +68,7 @@ def pack_ref(
     changed: int,
     oid: bytes,
     inline: bytes | None,
+    code: bytes = UNKNOWN_CODE,
 ) -> bytes:
     """The row of a ref under ``rowkey`` (40 bytes), tagged with the user's key ``secret`` (32 bytes)."""
     length = 0 if inline is None else len(inline)
@@ -78,10 +86,16 @@ def pack_ref(
         inode,
         changed,
         oid,
-        b"",
+        code,
     )[TAG_BYTES:]
     body = fixed + (inline or b"")
     return ref_tag(rowkey, body, secret) + body
+
+
+def code_mark(forms: Sequence[str]) -> bytes:
+    """The code fingerprint in a row: 8 bytes of the hash of a record's first form, that of the bytecode."""
+    mark: bytes = blake3(forms[0].encode("utf-8", "surrogatepass")).digest(8) if forms else UNKNOWN_CODE
+    return mark
 
 
 def ref_tag(rowkey: bytes, body: bytes, secret: bytes) -> bytes:

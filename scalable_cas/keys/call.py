@@ -19,9 +19,10 @@ from blake3 import blake3
 
 from scalable_cas.errors import MissingInput, UnhashableArgument
 
+from .codeof import CodeOf
 from .declared import Declared, Mismatch, type_name
 from .encode import encode
-from .identity import cached_identity, definition, function_name, has_file, unbound
+from .identity import definition, function_name, has_file, is_cached, unbound
 from .nodes import Refused, Walk
 from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
@@ -56,7 +57,7 @@ class CallKeyer:
     ``bind(args, kwargs, seed)`` gives (key, what the function must receive as args and as kwargs, tokens of
     the input files that were read). It raises what the function itself would where the arguments do not fit,
     ``UnhashableArgument``, ``MissingInput``, ``InputChanged``, and ``TypeError`` for a value that is not of
-    its declared type. ``known_as`` is for unpickling only.
+    its declared type. ``known_as`` and ``own_code`` are for unpickling only.
 
     Raises:
         TypeError: an unknown name in ``ignore`` or ``arg_types``, a type that cannot be declared, a
@@ -68,23 +69,29 @@ class CallKeyer:
         function: Callable[..., Any],
         *,
         version: str | int | None = None,
+        code: str | None = None,
         ignore: Iterable[str] = (),
         arg_types: Mapping[str, object],
         known_as: tuple[str, str | None] | None = None,
+        own_code: str | None = None,
     ) -> None:
         if type(version) not in (str, int, type(None)):
             raise TypeError(f"_version must be a str or an int, got {type(version).__name__}")
+        if code is not None and (type(code) is not str or code not in ("self", "deps")):
+            raise TypeError(f'_code must be None, "self" or "deps", not {code!r}')
         self.function = function
         self.version = version
+        self.code = code
         self.ignore = frozenset((ignore,) if isinstance(ignore, str) else ignore)
         self.arg_types = dict(arg_types)
         # On a worker that unpickles us, the function may have another __main__ behind it: what was found at
         # decoration stays.
         self._known_as = known_as or _known_as(function)
-        encoded_name, code = encode_str(self._known_as[0]), _optional(self._known_as[1])
+        encoded_name, known_code = encode_str(self._known_as[0]), _optional(self._known_as[1])
         self.name = self._known_as[0].lstrip(":").replace(":", ".", 1)
-        self.fnid = blake3(encoded_name + code).digest()[:8]
-        self.identity = encoded_name + encode(version) + code
+        self.fnid = blake3(encoded_name + known_code).digest()[:8]
+        self._known_bytes = encoded_name + encode(version), known_code
+        self._source = CodeOf(function, code, own_code)
         self._parameters = parameters_of(function)
         self._owner = _owner(function)
         self._layers = _layers(function)
@@ -100,9 +107,60 @@ class CallKeyer:
             if quick.possible():
                 self.bind = quick.binder(self._careful, _K)
                 self._quick_parts = quick.parts
+                if code == "deps":
+                    self.bind = self._watching(quick)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.function, self.version, self.ignore, self.arg_types, self._known_as)
+        options = {"version": self.version, "code": self.code, "ignore": self.ignore}
+        own = self._source.now() if self.code == "self" else None
+        return _rebuild, (self.function, options, self.arg_types, self._known_as, own)
+
+    @property
+    def identity(self) -> bytes:
+        """The bytes by which the function is known, its code included as far as that is part of the key."""
+        start, known_code = self._known_bytes
+        return start + (known_code if self.code is None else _optional(self._source.now()))
+
+    @property
+    def told_identity(self) -> bytes | Callable[[], bytes]:
+        """The identity, or what gives it: the code is looked at when it is first asked for."""
+        return self.identity if self.code is None else self.current_identity
+
+    def current_identity(self) -> bytes:
+        """The identity now."""
+        return self.identity
+
+    @property
+    def definition(self) -> Any:
+        """The plain function inside."""
+        return definition(self.function)
+
+    @property
+    def code_in_key(self) -> bool:
+        """Whether another code is another key anyway: by ``_code``, or because the name says nothing."""
+        return self.code is not None or self._known_as[1] is not None
+
+    def _watching(self, quick: Quick) -> Bind:
+        """The ``bind`` of a function whose code is looked at in every call. What was prepared for one state
+        of the code is never used for another: each has its own.
+        """
+        state: list[tuple[str | None, Bind] | None] = [None]
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            now = self._source.now()
+            known = state[0]
+            if known is None or known[0] != now:
+                header = self._header_of(now)
+                captured = self._captured if self._layers else None
+                again = Quick(quick.parameters, self.ignore, self._declared, header, captured)
+                known = state[0] = (now, again.binder(self._careful, _K))
+            return known[1](args, kwargs, seed)
+
+        return bind
+
+    def _header_of(self, code: str | None) -> Callable[[str | None], bytes]:
+        start = self._known_bytes[0] + _optional(code)
+        return lambda seed: encode_int(RECIPE) + _optional(seed) + start
 
     def _check_names(self) -> None:
         captured = {name for layer in self._layers for name in layer.__code__.co_freevars}
@@ -320,12 +378,12 @@ def _no_parts(_args: object, _kwargs: object) -> None:
 
 def _rebuild(
     function: Callable[..., Any],
-    version: str | int | None,
-    ignore: frozenset[str],
+    options: dict[str, Any],
     arg_types: dict[str, object],
     known_as: tuple[str, str | None],
+    own_code: str | None,
 ) -> CallKeyer:
-    return CallKeyer(function, version=version, ignore=ignore, arg_types=arg_types, known_as=known_as)
+    return CallKeyer(function, **options, arg_types=arg_types, known_as=known_as, own_code=own_code)
 
 
 def _known_as(function: Any) -> tuple[str, str | None]:
@@ -364,7 +422,7 @@ def _layers(function: Any) -> list[Any]:
         function = inner
     layers: list[Any] = []
     while function is not None and function not in layers:
-        if layers and cached_identity(function) is not None:
+        if layers and is_cached(function):
             break  # a cached function of its own
         if isinstance(function, _FUNCTION):
             layers.append(function)

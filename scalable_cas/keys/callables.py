@@ -157,8 +157,17 @@ _GENERATORS = ("dataclasses", "attr._make", "attr._next_gen")
 
 
 def _is_generated(function: FunctionType) -> bool:
-    """Whether dataclass or attrs made this method of the fields."""
-    return function.__code__.co_filename.startswith("<") or function.__module__ in _GENERATORS
+    """Whether dataclass, attrs or namedtuple made this method of the fields. A class typed into a notebook
+    has methods without a file too, which are its own.
+    """
+    code = function.__code__
+    name = str(function.__globals__.get("__name__"))
+    return (
+        code.co_filename.startswith("<attrs generated")
+        or (code.co_filename.startswith("<") and code.co_qualname.startswith("__create_fn__."))
+        or name.startswith("namedtuple_")
+        or function.__module__ in _GENERATORS
+    )
 
 
 def class_part(kind: type) -> object:
@@ -172,10 +181,10 @@ def of_class(kind: type, _: Walk) -> Node:
     if is_everywhere(kind):
         return typed_node("class", (name,))
     bases = tuple(base for base in kind.__bases__ if base is not object)
-    return typed_node("class", (name, Fields(_content(kind)), bases))
+    return typed_node("class", (name, Fields(content(kind)), bases))
 
 
-def _content(kind: type) -> dict[str, object]:
+def content(kind: type) -> dict[str, object]:
     """What a local class does: its methods, and those of its attributes that no method changes for effect."""
     enum = sys.modules.get("enum")
     is_enum = enum is not None and issubclass(kind, enum.Enum)
@@ -184,7 +193,8 @@ def _content(kind: type) -> dict[str, object]:
         if name in _MADE or is_idle(type(item)) or type(item).__name__ == "member_descriptor":
             continue
         code = getattr(item, "__code__", None)
-        if code is not None and code.co_name.startswith("_") and _is_generated(item):
+        inner: Any = getattr(item, "__wrapped__", item)  # the __repr__ of a dataclass
+        if name.startswith("_") and type(inner) is _FUNCTION and _is_generated(inner):  # type: ignore[arg-type]
             continue
         if is_enum and not (code is not None and item.__qualname__.startswith(f"{kind.__qualname__}.")):
             continue  # members are told apart by name and value; the rest is enum's own machinery

@@ -20,7 +20,8 @@ class _Probe:
         """Only its type is wanted."""
 
 
-_METHOD: Any = type(_Probe().method)
+#: The type of bound methods.
+METHOD: Any = type(_Probe().method)
 
 
 def definition(function: Any) -> Any:
@@ -41,7 +42,7 @@ def definition(function: Any) -> Any:
 
 def unbound(function: Any) -> Any:
     """The function in a partial or a bound method; None for others, whose attributes may mean anything."""
-    if isinstance(function, _METHOD):
+    if isinstance(function, METHOD):
         return function.__func__
     partial = getattr(sys.modules.get("functools"), "partial", None)
     return function.func if partial and isinstance(function, partial) else None
@@ -115,13 +116,22 @@ def is_everywhere(kind: type) -> bool:
     )
 
 
-def cached_identity(function: Any) -> bytes | None:
-    """The identity and version of a cached function; None of any other.
+def is_cached(function: Any) -> bool:
+    """Whether a function is a cached one.
 
     ``functools.wraps`` copies every attribute to the wrapper, so a decorator *above* ``cacheable`` carries
     the identity too, and may do anything to the result. The function that is really the cache is of this
     package.
     """
-    identity = getattr(function, "__scalable_identity__", None)
     home = getattr(function, "__globals__", {}).get("__name__", "")
-    return identity if identity is not None and home.partition(".")[0] == __name__.partition(".")[0] else None
+    ours = home.partition(".")[0] == __name__.partition(".")[0]
+    return ours and getattr(function, "__scalable_identity__", None) is not None
+
+
+def cached_identity(function: Any) -> bytes | None:
+    """The identity and version of a cached function; None of any other."""
+    if not is_cached(function):
+        return None
+    identity: Any = function.__scalable_identity__
+    known: bytes = identity() if callable(identity) else identity  # with ``_code=``, made when asked for
+    return known

@@ -24,10 +24,10 @@ _KINDS = {"b": "what it is bound to: ", "c": "captured "}
 
 class Call:
     """What is known of one call: ``digests`` and ``outlines`` by part, ``version``, ``seed`` (a digest or
-    b""), ``packages``.
+    b""), ``code`` (fingerprints), ``packages``.
     """
 
-    __slots__ = ("digests", "outlines", "packages", "seed", "version")
+    __slots__ = ("code", "digests", "outlines", "packages", "seed", "version")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Call:
         *,
         version: object,
         seed: bytes,
+        code: Sequence[str],
         packages: Mapping[str, str],
     ) -> None:
         self.digests = {(section, name): digest for section, name, digest in parts}
@@ -45,6 +46,7 @@ class Call:
         }
         self.version = version
         self.seed = seed
+        self.code = code
         self.packages = packages
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scalable_cas import clock
+from scalable_cas.keys.own import is_other_code
 from scalable_cas.ops.differences import Call, differing, distance, sentence
 
 TYPE_CHECKING = False
@@ -92,6 +93,7 @@ def call_of(record: Record) -> Call:
         record.outlines,
         version=record.version,
         seed=record.seed,
+        code=record.code,
         packages=record.packages,
     )
 
@@ -128,15 +130,17 @@ def _compared(nearest: Record, call: Call) -> tuple[str, list[str]]:
         told.append(f"_version was {other.version!r} and is {call.version!r}")
     if other.seed != call.seed:
         told.append("SCALABLE_SEED is another")
+    if not told and is_other_code(other.code, call.code):
+        told.append("the function's code is another")
     if not told:
-        told.append("the function's code is another, or the recipe of the key")
+        told.append("code that the function reaches is another, or the recipe of the key")
     text = f"the nearest stored call, {nearest.key.hex()[:12]} of {clock.iso(nearest.created)}, differs: "
     text += "; ".join(told)
     return text + _packages(other, call), sorted({name for _, name in parts})
 
 
 def _packages(old: Call, new: Call) -> str:
-    """What else is worth knowing: it is not in the key."""
+    """What else is worth knowing where an argument differs: it is not in the key."""
     changed = [
         f"{name} {old.packages[name]} then, {new.packages[name]} now"
         for name in sorted(old.packages.keys() & new.packages.keys())

@@ -89,14 +89,14 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         nonlocal strangers
         if row is None or len(row) < fixed:
             return None
-        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, _ = parse(row)
+        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
         if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
             return None  # a flipped bit, or another user's row: it will be written anew
         if codec != plain or flags != rows.HAS_INLINE or kind != VALUE:
             return (created,)
         if len(row) != fixed + length or not row.startswith(prefix, fixed):
             return (created,)
-        facts = (row, created, seconds, inode, changed, oid, row[start:])
+        facts = (row, created, seconds, inode, changed, oid, row[start:], code)
         if len(known) < KNOWN or rowkey in known:
             known[rowkey] = facts
         else:  # a loop over more entries than that would only fill it for the next one to empty
@@ -127,8 +127,9 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             if len(facts) == 1:
                 late = limit is not None and clock.now_ns() - facts[0] > limit
                 return MISS if late else read_row(store, rowkey, row, counters)
-        _, created, seconds, inode, changed, oid, head = facts
-        if limit is not None and clock.now_ns() - created > limit:
+        _, created, seconds, inode, changed, oid, head, code = facts
+        late = limit is not None and clock.now_ns() - created > limit
+        if late or (code not in counters.codes and not counters.accepts(store, rowkey, code)):
             return MISS
         looks -= 1
         if looks > 0:
@@ -169,6 +170,9 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
         return MISS if store.index.ref(rowkey) is None else store.read(rowkey, counters, limit)
     if limit is not None and clock.now_ns() - item.record.created > limit:
         return MISS
+    code = rows.code_mark(item.record.code)
+    if code not in counters.codes and not counters.accepts(store, rowkey, code):
+        return MISS
     result = decode_pending(item)
     _count(store, rowkey, item.record.seconds, counters)
     return result
@@ -186,9 +190,11 @@ def decode_pending(item: Pending) -> Any:
 def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) -> Any:
     """The general case of a hit: any codec, content from files, every fault a miss that heals."""
     fields = rows.REF.unpack_from(row)
-    _, flags, codec_number, kind, _, _, _, seconds, _, _, _, _, _ = fields
+    _, flags, codec_number, kind, _, _, _, seconds, _, _, _, _, code = fields
     if not store.is_alive():
         store.reopen()
+        return MISS
+    if code not in counters.codes and not counters.accepts(store, rowkey, code):
         return MISS
     try:
         codec = _codec_name(store, rowkey, codec_number)
@@ -229,7 +235,9 @@ def _codec_name(store: StoreCore, rowkey: bytes, number: int) -> str | None:
 
 def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memoryview:
     """The content of an entry's root object: the copy in the row if its file is as it was, else the file."""
-    _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, _ = rows.REF.unpack_from(row)
+    _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(
+        row
+    )
     seen = store.objects.stat(oid)
     if seen is None:
         raise ObjectNotFound(oid.hex())
@@ -259,6 +267,7 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
                 changed=seen.st_mtime_ns,
                 oid=oid,
                 inline=bytes(content),
+                code=code,
             ),
         )
     return content

@@ -10,8 +10,8 @@ from scalable_cas.errors import CacheWarning
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def warn(text: str) -> None:
-    """Emit a `CacheWarning` for the nearest caller outside this package."""
+def warn(text: str, category: type[CacheWarning] = CacheWarning) -> None:
+    """Emit a warning for the nearest caller outside this package."""
     import warnings
 
     level = 1
@@ -19,4 +19,4 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back
         level += 1
-    warnings.warn(text, CacheWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)

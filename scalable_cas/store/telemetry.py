@@ -12,11 +12,15 @@ import os
 import sys
 
 from scalable_cas import clock
+from scalable_cas.format.rows import UNKNOWN_CODE
 from scalable_cas.storage.drafts import start_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from scalable_cas.store.core import StoreCore
 
 #: Rows kept one by one; older runs are added up into one row, so that the table stays small in a job that
 #: runs every minute.
@@ -26,15 +30,26 @@ RUNS_KEPT = 1000
 class Counters:
     """What one function did in this process: ``hits``, ``misses``, ``saved`` (seconds), ``spent`` (seconds in
     the function).
+
+    It also knows the function's code, because it is at hand where a row is judged: ``codes`` are the code
+    fingerprints of rows that are as good as the function's own, ``accepts(store, rowkey, code)`` is asked
+    about any other and says whether the entry may be used.
     """
 
-    __slots__ = ("hits", "misses", "saved", "spent")
+    __slots__ = ("accepts", "codes", "hits", "misses", "saved", "spent")
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
         self.saved = 0.0
         self.spent = 0.0
+        self.codes: set[bytes] = {UNKNOWN_CODE}
+        self.accepts: Callable[[StoreCore, bytes, bytes], bool] = _accept
+
+
+def _accept(_store: StoreCore, _rowkey: bytes, _code: bytes) -> bool:
+    """For who reads entries and runs no function."""
+    return True
 
 
 class Telemetry:

@@ -239,4 +239,5 @@ def ref_row(
         changed=place.changed,
         oid=record.oid,
         inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
+        code=rows.code_mark(record.code),
     )

@@ -56,7 +56,7 @@ def test_a_tombstone_comes_back(item):
 
 @given(item=refs)
 def test_fields_of_a_later_version_are_kept(item):
-    item.extra = {record.CODE: b"fingerprint", record.SIGNATURE: b"s", 99: [1, "x"]}
+    item.extra = {record.KEY_ID: b"id", record.SIGNATURE: b"s", 99: [1, "x"]}
     assert record.unpack(record.unpack(item.pack()).pack()).extra == item.extra
 
 

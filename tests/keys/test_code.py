@@ -4,15 +4,23 @@ that is not it.
 
 from __future__ import annotations
 
+import json
 import linecache
+import shutil
+import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from scalable_cas.keys import code
 from scalable_cas.keys.code import fingerprint, likely_node, verified_node
 
+from .golden_code import FILE, functions
 from .samples import add, double
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def load(tmp_path, text, name="module.py"):
@@ -168,3 +176,64 @@ def test_rewritten_code_is_recognised_for_reading_only():
     assert verified_node(function) is None
     assert fingerprint(function).startswith("bc-")
     assert likely_node(function).name == "function"
+
+
+# --- the golden list ---------------------------------------------------------------------------------------
+
+GOLDEN = json.loads(FILE.read_text())
+
+
+def test_the_golden_fingerprints(tmp_path):
+    """Made once, on 3.11: the same on every Python version and for ever."""
+    found = functions(GOLDEN["source"], tmp_path / "source.py")
+    assert {name: fingerprint(function) for name, function in found.items()} == GOLDEN["fingerprints"]
+    assert all(print_.startswith("ast1:") for print_ in GOLDEN["fingerprints"].values())
+    assert GOLDEN["fingerprints"]["empty#0"] == GOLDEN["fingerprints"]["documented_only#0"]
+    assert len(set(GOLDEN["fingerprints"].values())) > len(found) - 3
+
+
+def test_a_function_by_itself_has_the_fingerprint_that_its_file_gives(tmp_path, monkeypatch):
+    """Most are proved by their own lines, the rest by the whole file; it must not show."""
+    found = functions(GOLDEN["source"], tmp_path / "source.py")
+    alone = {name: code.quick_fingerprint(function.__code__) for name, function in found.items()}
+    known = {name: print_ for name, print_ in alone.items() if print_ is not None}
+    assert known.items() <= GOLDEN["fingerprints"].items()
+    strange = {"scopes.<locals>.inner#0", "Model.Inner.method.<locals>.closure#0"}  # `global`; a mangled name
+    assert {name for name in alone.keys() - known.keys() if "<lambda>" not in name} <= strange
+    monkeypatch.setattr(code, "_known", {})
+    monkeypatch.setattr(code, "_block_node", lambda _: None)
+    whole = {name: fingerprint(function) for name, function in found.items()}
+    assert whole == GOLDEN["fingerprints"]
+
+
+def test_the_standard_library_has_one_fingerprint_on_every_version(tmp_path):
+    """Its functions as they are written here, fingerprinted by each Python that is at hand."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    others = [shutil.which(f"python{v}") for v in ("3.11", "3.12", "3.13") if v != here]
+    can = "import blake3"
+    pythons = [p for p in others if p and not subprocess.run([p, "-c", can], capture_output=True).returncode]
+    if not pythons:
+        pytest.skip("no other version of Python with the dependencies")
+    for name in ("argparse", "textwrap", "statistics", "heapq", "shlex"):
+        source = Path(sys.modules["os"].__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        (tmp_path / f"copied_{name}.py").write_text(source, encoding="utf-8")
+    program = f"""
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from scalable_cas.keys.code import fingerprint
+from tests.keys.golden_code import functions
+found = {{}}
+for path in sorted(Path({str(tmp_path)!r}).glob("copied_*.py")):
+    for name, function in functions(path.read_text(encoding="utf-8"), path).items():
+        found[path.name + name] = fingerprint(function)
+print(json.dumps(found))
+"""
+    runs = [
+        subprocess.run([python, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+        for python in (sys.executable, *pythons)
+    ]
+    first, *rest = (json.loads(run.stdout) for run in runs)
+    assert len(first) > 200
+    for other in rest:
+        assert other == first

@@ -1,0 +1,162 @@
+"""Names and parts: what the code of a function mentions, and what an object is made of. For deps.py."""
+
+from __future__ import annotations
+
+import sys
+
+from .captured import is_idle
+from .code import likely_node
+from .effects import CALLED, EFFECT, VALUE, roles
+from .own import is_user_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Iterable, Iterator
+    from types import CodeType, FunctionType, ModuleType
+    from typing import Any
+
+_FUNCTION = type(lambda: None)
+_MOST_PARTS = 1000  # items of a container that are looked into: a table of functions, not data
+
+
+class Names:
+    """The names in a function's code, inner functions included: ``globals``, ``attributes``, and ``imports``
+    as (module, names wanted of it), all sorted. ``roles`` says how the globals are used.
+    """
+
+    __slots__ = ("attributes", "globals", "imports", "roles")
+
+    def __init__(self) -> None:
+        self.globals: list[str] = []
+        self.attributes: list[str] = []
+        self.imports: list[tuple[str, tuple[str, ...]]] = []
+        self.roles: dict[str, str] = {}
+
+    def counts(self, name: str, value: object) -> bool:
+        """Whether a global can influence the result: the rule for captured variables."""
+        role = self.roles.get(name, VALUE)
+        if role == EFFECT or is_idle(type(value)):
+            return False
+        return role != CALLED or callable(value)
+
+
+def names_of(function: FunctionType) -> Names:
+    """What a function's code mentions, by its source if that can be had, else by its bytecode, which does not
+    tell globals from attributes.
+    """
+    names = Names()
+    used = sorted(_all_names(function.__code__))
+    node = likely_node(function)
+    if node is None:
+        names.globals = names.attributes = used
+        names.imports = [(name, ()) for name in used if name in sys.modules]
+        return names
+    import ast
+
+    walked = [*ast.walk(node)]
+    loaded = {item.id for item in walked if isinstance(item, ast.Name)}
+    reached = {item.attr for item in walked if isinstance(item, ast.Attribute)}
+    # annotations and the decorator are syntax too, but no names of the code
+    names.globals = [name for name in used if name in loaded]
+    names.attributes = [name for name in used if name in reached]
+    names.imports = sorted(set(_imports(walked)))
+    wanted = frozenset(names.globals)
+
+    def root(item: ast.AST) -> str | None:
+        return item.id if isinstance(item, ast.Name) and item.id in wanted else None
+
+    body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
+    names.roles = roles(body, root)
+    return names
+
+
+def _all_names(code: CodeType) -> set[str]:
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            found |= _all_names(constant)
+    return found
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    import ast
+
+    for item in nodes:
+        if isinstance(item, ast.Import):
+            yield from ((alias.name, ()) for alias in item.names)
+        elif isinstance(item, ast.ImportFrom):
+            wanted = tuple(sorted(alias.name for alias in item.names))
+            yield "." * item.level + (item.module or ""), wanted
+
+
+def user_module(name: str, space: dict[str, Any]) -> ModuleType | None:
+    """The user's module that ``import name`` means in a namespace, imported if need be; None for any other,
+    and where there is none.
+    """
+    import importlib.util
+
+    try:
+        if name.startswith("."):
+            package = space.get("__package__") or str(space.get("__name__")).rpartition(".")[0]
+            name = importlib.util.resolve_name(name, package)
+        first = name.partition(".")[0]
+        top = sys.modules.get(first)
+        if top is None and not _is_user_spec(importlib.util.find_spec(first)):
+            return None
+        if top is not None and not is_user_module(top):
+            return None
+        module = importlib.import_module(name)
+    except (ImportError, ValueError):  # ValueError: a module without a spec, as a script has none
+        return None
+    return module if is_user_module(module) else None
+
+
+def _is_user_spec(spec: Any) -> bool:
+    from .own import is_user_file
+
+    if spec is None:
+        return False
+    places = [*(spec.submodule_search_locations or ())] or [spec.origin]
+    return bool(spec.has_location or places[0]) and is_user_file(f"{places[0]}/" if places[0] else "<frozen")
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """What else is run where an object is used: functions in containers, in partials, in wrappers of other
+    packages.
+    """
+    kind = type(value)
+    if kind in (list, tuple, set, frozenset) and len(value) <= _MOST_PARTS:
+        yield from [*value]
+    elif kind is dict and len(value) <= _MOST_PARTS:
+        yield from [*value.values()]
+    for name in ("func", "__func__", "__self__", "__wrapped__", "fget", "fset", "fdel", "args", "keywords"):
+        own = _own(value, name)
+        if own is not None:
+            yield own
+
+
+def _own(value: Any, name: str) -> Any:
+    """An attribute, if it is stored in the object itself or by its C type: nobody's hook is run."""
+    space = getattr(value, "__dict__", None) if not isinstance(value, type) else None
+    if isinstance(space, dict) and name in space:
+        return space[name]
+    kind = type(value)
+    return getattr(value, name, None) if kind.__module__ in ("builtins", "functools") else None
+
+
+def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
+    """The attributes of a class that decide what it does: (name, item, whether its value counts)."""
+    from .callables import content
+
+    for name, item in content(kind).items():
+        yield name, item, True
+    members = vars(kind).get("_member_map_")
+    if isinstance(members, dict):
+        yield "_member_map_", {name: member._value_ for name, member in members.items()}, True
+    fields = vars(kind).get("__dataclass_fields__")
+    if isinstance(fields, dict):
+        yield "__dataclass_fields__", [*fields], True
+        for field in fields.values():
+            if isinstance(field.default_factory, (_FUNCTION, type)):
+                yield "__dataclass_fields__", field.default_factory, True

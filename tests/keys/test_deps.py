@@ -1,0 +1,371 @@
+"""``_code="self"`` and ``_code="deps"``: which edit is another key. By files that are edited between processes,
+and by what a running program changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+
+from scalable_cas.keys.call import CallKeyer
+from scalable_cas.keys.deps import Dependencies, Walk
+
+MAIN = """
+from scalable_cas import cacheable
+import helpers
+from helpers import Base, other
+from tables import RATES
+
+runs = []
+count = 0
+LIMIT = 10
+HANDLERS = {"plus": lambda x: x + 1}
+
+class Model(Base):
+    factor = 2
+
+    def run(self, x):
+        return self.scale(x) * self.factor
+
+def near(x):
+    return x + 1
+
+def default(x=1):
+    return x
+
+def unused(x):
+    return x
+
+model = Model()
+
+@cacheable(_code="MODE")
+def f(x, y=1):
+    global count
+    count += 1
+    runs.append(x)
+    from late import inner
+    a = near(x) + helpers.far(x) + other(x) + default()
+    b = Model().run(x) + model.run(x) + HANDLERS["plus"](x)
+    return a + b + LIMIT + RATES["a"] + inner(x) + y
+
+if __name__ == "__main__":
+    f(1)
+    f(1)
+    print(len(runs), f.cache_key(1))
+"""
+HELPERS = """
+DEPTH = 3
+
+def far(x):
+    return deeper(x)
+
+def deeper(x):
+    return x + DEPTH
+
+def other(x):
+    return x
+
+def stranger(x):
+    return x
+
+class Base:
+    def scale(self, x):
+        return x + 1
+"""
+FILES = {
+    "main.py": MAIN,
+    "helpers.py": HELPERS,
+    "tables.py": "RATES = {'a': 1}\n",
+    "late.py": "def inner(x):\n    return x\n",
+}
+
+HIT = {
+    "comment in body": ("main.py", "    runs.append(x)", "    # why\n    runs.append(x)"),
+    "docstring": ("main.py", "    global count", '    """What it does."""\n    global count'),
+    "annotation": ("main.py", "def near(x):", "def near(x: int) -> int:"),
+    "own annotation": ("main.py", "def f(x, y=1):", "def f(x: int, y: int = 1) -> int:"),
+    "layout": ("main.py", "+ LIMIT + RATES", "+  LIMIT  +  RATES"),
+    "blank lines above": ("main.py", "def near", "\n\n\ndef near"),
+    "unrelated function": ("main.py", "def unused(x):\n    return x", "def unused(x):\n    return 2 * x"),
+    "unrelated function elsewhere": ("helpers.py", "def stranger(x):\n    return x", "def stranger(x): 0"),
+    "docstring of a helper": ("helpers.py", "def deeper(x):\n", 'def deeper(x):\n    "Doc."\n'),
+    "moved helper": ("helpers.py", HELPERS, "class Stranger: pass\n" + HELPERS),
+    "docstring of a class": ("main.py", "class Model(Base):", 'class Model(Base):\n    "Doc."\n'),
+}
+OWN = {
+    "own body": ("main.py", "    a = near(x)", "    a = 2 * near(x)"),
+    "own default": ("main.py", "y=1", "y=2"),
+}
+REACHED = {
+    "helper, same module": ("main.py", "return x + 1\n\ndef default", "return x + 2\n\ndef default"),
+    "helper, other module": ("helpers.py", "return deeper(x)", "return -deeper(x)"),
+    "helper of the helper": ("helpers.py", "return x + DEPTH", "return x - DEPTH"),
+    "helper imported by name": ("helpers.py", "def other(x):\n    return x", "def other(x):\n    return -x"),
+    "helper imported inside": ("late.py", "return x", "return -x"),
+    "module constant": ("main.py", "LIMIT = 10", "LIMIT = 11"),
+    "constant of another module": ("helpers.py", "DEPTH = 3", "DEPTH = 4"),
+    "constant in a dict": ("tables.py", "1", "2"),
+    "default of a helper": ("main.py", "def default(x=1)", "def default(x=2)"),
+    "class attribute": ("main.py", "factor = 2", "factor = 3"),
+    "class method": ("main.py", "self.scale(x) * ", "self.scale(x) + "),
+    "method of a base": (
+        "helpers.py",
+        "    def scale(self, x):\n        return x + 1",
+        "    def scale(self, x):\n        return x",
+    ),
+    "lambda in a table": ("main.py", "lambda x: x + 1", "lambda x: x + 2"),
+}
+
+
+@pytest.fixture
+def program(run, workdir, monkeypatch):
+    """Write the files in a mode, with a change or without; run them and return (runs, key)."""
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
+
+    def start(mode, change=None, *args):
+        for name, text in FILES.items():
+            if change is not None and change[0] == name:
+                assert change[1] in text
+                now = text.replace(change[1], change[2])
+            else:
+                now = text
+            (workdir / name).write_text(now.replace("MODE", mode))
+        done = run(*(args or ("main.py",)), PYTHONDONTWRITEBYTECODE="1")
+        assert not done.stderr, done.stderr
+        runs, key = done.stdout.split()
+        return int(runs), key
+
+    return start
+
+
+@pytest.mark.parametrize("change", HIT.values(), ids=HIT.keys())
+def test_an_edit_that_means_nothing_hits(program, change):
+    before = program("deps")
+    assert program("deps", change) == (0, before[1])
+
+
+@pytest.mark.parametrize("change", (OWN | REACHED).values(), ids=(OWN | REACHED).keys())
+def test_an_edit_of_what_is_reached_misses(program, change):
+    before = program("deps")
+    runs, key = program("deps", change)
+    assert runs == 1
+    assert key != before[1]
+    assert program("deps") == (0, before[1])  # the first state is there still
+
+
+def test_self_counts_the_function_itself_and_nothing_else(program):
+    before = program("self")
+    for change in OWN.values():
+        assert program("self", change)[0] == 1
+    for change in (HIT["comment in body"], HIT["docstring"], *REACHED.values()):
+        assert program("self", change) == (0, before[1])
+
+
+def test_script_module_and_import_have_one_key(program):
+    ways = (("main.py",), ("-m", "main"), ("-c", "import main; print(0, main.f.cache_key(1))"))
+    assert len({program("deps", None, *way)[1] for way in ways}) == 1
+    assert len({program("self", None, *way)[1] for way in ways}) == 1
+
+
+def test_the_place_does_not_count(program, workdir, run):
+    before = program("deps")
+    (workdir / "elsewhere").mkdir()
+    program_ = f"import os, sys; os.chdir('elsewhere'); sys.path.insert(0, {str(workdir)!r}); import main; print(main.f.cache_key(1))"
+    assert run("-c", program_).stdout.strip() == before[1]
+
+
+# --- while a program runs ----------------------------------------------------------------------------------
+
+VALUE = 1
+TABLE = {"a": 1}
+state = {"n": 0}
+
+
+def helper(x):
+    return x + VALUE
+
+
+def uses_helper(x):
+    return helper(x)
+
+
+def uses_table(x):
+    return TABLE["a"] + x
+
+
+def only_for_effect(x):
+    state["n"] += 1
+    return x
+
+
+def one(x):
+    return two(x)
+
+
+def two(x):
+    return one(x)
+
+
+def test_what_is_assigned_anew_is_seen(monkeypatch):
+    here = sys.modules[__name__]
+    deps = Dependencies(uses_helper)
+    first = deps.now()
+    assert deps.now() == first
+    monkeypatch.setattr(here, "VALUE", 2)
+    assert deps.now() != first
+    monkeypatch.setattr(here, "VALUE", 1)
+    assert deps.now() == first
+    monkeypatch.setattr(here, "VALUE", True)
+    assert deps.now() != first
+    monkeypatch.undo()
+    space = {}
+    exec("def helper(x):\n    return x * 7\n", space)
+    monkeypatch.setattr(here, "helper", space["helper"])
+    assert deps.now() != first
+
+
+def test_what_is_changed_in_place_is_seen(monkeypatch):
+    deps = Dependencies(uses_table)
+    first = deps.now()
+    monkeypatch.setitem(TABLE, "a", 2)
+    assert deps.now() != first
+    monkeypatch.undo()
+    assert deps.now() == first
+
+
+def test_what_is_used_for_effect_only_does_not_count():
+    deps = Dependencies(only_for_effect)
+    first = deps.now()
+    only_for_effect(1)
+    assert deps.now() == first
+
+
+def test_a_helper_whose_code_is_replaced_in_place_is_seen(monkeypatch):
+    def other(x):
+        return x - VALUE
+
+    deps = Dependencies(uses_helper)
+    first = deps.now()
+    monkeypatch.setattr(helper, "__code__", other.__code__)
+    assert deps.now() != first
+
+
+def test_cycles_end_and_order_does_not_count():
+    first = Dependencies(one).now()
+    assert Dependencies(two).now() == first  # they reach the same; their names tell their keys apart
+    assert Dependencies(uses_helper).now() != first
+
+
+def test_a_class_whose_attribute_is_assigned_is_seen(monkeypatch):
+    deps = Dependencies(uses_class)
+    first = deps.now()
+    monkeypatch.setattr(Thing, "size", 3)
+    assert deps.now() != first
+
+
+class Thing:
+    size = 2
+
+    def get(self):
+        return self.size
+
+
+def uses_class(x):
+    return Thing().get() + x
+
+
+def test_no_change_walks_once(monkeypatch):
+    walks = []
+    original = Walk.__init__
+    monkeypatch.setattr(Walk, "__init__", lambda self, f: walks.append(f) or original(self, f))
+    deps = Dependencies(uses_table)
+    for _ in range(5):
+        deps.now()
+    assert len(walks) == 1
+
+
+def through_a_library(function):
+    @functools.lru_cache
+    def inner(x):
+        return function(x)
+
+    return inner
+
+
+FACTOR = 1
+
+
+def scaled(x):
+    return x * FACTOR
+
+
+partial_ = functools.partial(scaled)
+cached_ = through_a_library(scaled)
+
+
+def uses_wrappers(x):
+    return partial_(x)
+
+
+def uses_cached(x):
+    return cached_(x)
+
+
+@pytest.mark.parametrize("function", [uses_wrappers, uses_cached])
+def test_wrappers_are_looked_through(function, monkeypatch):
+    deps = Dependencies(function)
+    first = deps.now()
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 2)
+    assert deps.now() != first
+
+
+def test_libraries_are_not_followed():
+    def calls_a_library(x):
+        return functools.reduce(max, [x])
+
+    names = {name for name, _ in Walk(calls_a_library)._entries}
+    assert not any(name.startswith("functools") for name in names)
+
+
+# --- the option --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["other", "", 1, True, b"self", ["self"]])
+def test_anything_else_is_refused(wrong):
+    with pytest.raises(TypeError, match="_code"):
+        CallKeyer(helper, code=wrong, arg_types={})
+
+
+def test_the_function_keeps_its_place_in_the_index():
+    keyers = [CallKeyer(helper, code=code, arg_types={}) for code in (None, "self", "deps")]
+    assert len({keyer.fnid for keyer in keyers}) == 1
+    assert len({keyer.bind((1,), {}, None)[0] for keyer in keyers}) == 3
+
+
+def test_the_layers_of_decorated_functions_count():
+    def twice(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return 2 * function(x)
+
+        return wrapper
+
+    def thrice(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return 3 * function(x)
+
+        return wrapper
+
+    keys = {
+        CallKeyer(decorate(helper), code="self", arg_types={}).bind((1,), {}, None)[0]
+        for decorate in (twice, thrice)
+    }
+    assert len(keys) == 2
+
+
+def test_a_function_in_c_has_no_code_to_count():
+    plain, own = (CallKeyer(abs, code=code, arg_types={}) for code in (None, "self"))
+    assert plain.bind((1,), {}, None)[0] == own.bind((1,), {}, None)[0]
