@@ -28,8 +28,7 @@ def file_of(folder, name, size):
         os.makedirs(folder, exist_ok=True)
         block = os.urandom(1 << 20)
         with open(path, "wb") as file:
-            for at in range(0, size, 1 << 20):
-                file.write(block[: size - at])
+            file.writelines(block[: size - at] for at in range(0, size, 1 << 20))
         time.sleep(2.5)  # a file that was written just now is not taken for known
     return path
 
