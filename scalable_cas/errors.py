@@ -13,6 +13,17 @@ class ScalableCasError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers raise these too. Exception would call the class with its message alone.
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[ScalableCasError], args: tuple[object, ...], fields: dict[str, object]) -> object:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 # --- objects -----------------------------------------------------------------------------------------------
 

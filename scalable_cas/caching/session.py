@@ -114,10 +114,14 @@ def _remember_files(store: core.StoreCore) -> None:
     is taken for known in this process.
     """
     global _files_of
-    if _files_of is not store and _files_of is not _NOWHERE and store.is_open:
+    if _files_of is store or _files_of is _NOWHERE or not store.is_open:
+        return
+    try:
         rows = store.known_files
-        _files_of = store if rows is not None else _NOWHERE
-        memory.attach(rows)
+    except (ScalableCasError, OSError):  # a forked child opens it here; who uses it next says what is wrong
+        return
+    _files_of = store if rows is not None else _NOWHERE
+    memory.attach(rows)
 
 
 def warn_once(error: BaseException) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shutil
 import socket
 import threading
@@ -476,6 +477,8 @@ def test_a_missing_input_is_named(three, declared, value, said):
         with pytest.raises(raised) as error:
             made.bind((value,), {}, None)
         assert said in str(error.value)
+    again = pickle.loads(pickle.dumps(error.value))  # as a worker's pool does
+    assert (type(again), str(again), vars(again)) == (MissingInput, str(error.value), vars(error.value))
 
 
 def test_a_missing_input_of_a_captured_variable_is_named(three):
