@@ -22,7 +22,7 @@ from scalable_cas.errors import MissingInput, UnhashableArgument
 from .codeof import CodeOf
 from .declared import Declared, Mismatch, type_name
 from .encode import encode
-from .identity import definition, function_name, has_file, is_cached, unbound
+from .identity import capturing_layers, definition, known_as_of, owner_of
 from .nodes import Refused, Walk
 from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
@@ -86,15 +86,15 @@ class CallKeyer:
         self.arg_types = dict(arg_types)
         # On a worker that unpickles us, the function may have another __main__ behind it: what was found at
         # decoration stays.
-        self._known_as = known_as or _known_as(function)
+        self._known_as = known_as or known_as_of(function)
         encoded_name, known_code = encode_str(self._known_as[0]), _optional(self._known_as[1])
         self.name = self._known_as[0].lstrip(":").replace(":", ".", 1)
         self.fnid = blake3(encoded_name + known_code).digest()[:8]
         self._known_bytes = encoded_name + encode(version), known_code
         self._source = CodeOf(function, code, own_code)
         self._parameters = parameters_of(function)
-        self._owner = _owner(function)
-        self._layers = _layers(function)
+        self._owner = owner_of(function)
+        self._layers = capturing_layers(function)
         self._watched: list[tuple[str, Callable[[], dict[str, object]], object]] | None = None
         self._check_names()
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
@@ -384,47 +384,3 @@ def _rebuild(
     own_code: str | None,
 ) -> CallKeyer:
     return CallKeyer(function, **options, arg_types=arg_types, known_as=known_as, own_code=own_code)
-
-
-def _known_as(function: Any) -> tuple[str, str | None]:
-    """``module:qualname``, and the fingerprint of the code where the name does not tell functions apart."""
-    inner = definition(function)
-    code = getattr(inner, "__code__", None)
-    name = function_name(function if hasattr(function, "__qualname__") else inner)
-    if code is None or not isinstance(inner, _FUNCTION):
-        return name, None
-    if inner.__name__ != "<lambda>" and has_file(code, inner.__module__):
-        return name, None
-    from .code import fingerprint
-
-    return name, fingerprint(inner)  # type: ignore[arg-type]
-
-
-def _owner(function: Any) -> object | None:
-    """What a function is bound to, or a callable instance itself: it is an input like any other. None for
-    functions.
-    """
-    while (inner := unbound(function)) is not None and not hasattr(function, "__self__"):
-        function = inner
-    own = getattr(function, "__self__", None)
-    if own is not None:
-        return None if isinstance(own, type(sys)) else own
-    # What has a name of its own is a function in some form (C, numba, lru_cache); what has none is an object
-    # of a class.
-    return None if hasattr(function, "__qualname__") or hasattr(function, "__name__") else function
-
-
-def _layers(function: Any) -> list[Any]:
-    """The plain functions that captured something, outermost first: the function, and what it wraps by
-    ``functools.wraps``.
-    """
-    while (inner := unbound(function)) is not None:
-        function = inner
-    layers: list[Any] = []
-    while function is not None and function not in layers:
-        if layers and is_cached(function):
-            break  # a cached function of its own
-        if isinstance(function, _FUNCTION):
-            layers.append(function)
-        function = getattr(function, "__wrapped__", None)
-    return layers if any(layer.__closure__ for layer in layers) else []
