@@ -149,6 +149,7 @@ _MADE = frozenset(
             "__hash__",
             "__classcell__",
         ),
+        *("__class_vars__", "__private_attributes__", "__signature__"),  # pydantic's
     )
 )
 
@@ -181,7 +182,12 @@ def _content(kind: type) -> dict[str, object]:
     is_enum = enum is not None and issubclass(kind, enum.Enum)
     content: dict[str, object] = {}
     for name, item in vars(kind).items():
-        if name in _MADE or is_idle(type(item)) or type(item).__name__ == "member_descriptor":
+        if (
+            name in _MADE
+            or name.startswith("__pydantic_")
+            or is_idle(type(item))
+            or type(item).__name__ == "member_descriptor"
+        ):
             continue
         code = getattr(item, "__code__", None)
         if code is not None and code.co_name.startswith("_") and _is_generated(item):
@@ -191,6 +197,10 @@ def _content(kind: type) -> dict[str, object]:
         content[name] = item
     for name in _only_for_effect(content):
         del content[name]
+    if "__pydantic_fields__" in vars(kind):
+        from .models import definitions
+
+        content["__pydantic_fields__"] = Fields(definitions(kind))
     return content
 
 
