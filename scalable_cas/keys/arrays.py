@@ -1,7 +1,7 @@
 """Arrays and scalars of numpy, by dtype, shape and content in C order.
 
 Memory order, strides, alignment, the writeable flag and where the memory comes from (a memmap) do not count.
-Content is hashed where it lies. What is not contiguous goes through one buffer of 16 MiB, so an array in
+Content is hashed where it lies. What is not contiguous goes through one buffer of 4 MiB, so an array in
 Fortran order, every second element, or a scalar that was broadcast to a terabyte need no more than that.
 """
 
@@ -80,7 +80,7 @@ def elements(items: list[Any]) -> object:
 
 
 def encoded_bytes(array: Array, mask: Array | None = None, dtype: Any = None) -> bytes:
-    """The encoding of an array's bytes in C order, converted to ``dtype``, and zero where ``mask`` is true."""
+    """The encoding of the bytes in C order, converted to ``dtype``, and zero where ``mask`` is true."""
     dtype = dtype or array.dtype
     size = array.size * dtype.itemsize
     if size > INLINE and mask is None and dtype == array.dtype and array.flags.c_contiguous:
@@ -226,27 +226,33 @@ def _of_polynomial(kind: type) -> Decompose:
 
 
 def numpy_handlers() -> Handlers:
-    """Ndarray and numpy's own subclasses of it, scalars, dtypes, ufuncs and functions, polynomials."""
-    from . import masked
-
+    """ndarray and numpy's own subclasses of it, scalars, dtypes, ufuncs and functions, poly1d."""
     nodes: dict[type, Decompose] = {
         np.ndarray: _of_array,
         np.memmap: _of_memmap,
         np.matrix: _of_subclass("matrix", frozenset(("_getitem",))),
         np.recarray: _of_subclass("recarray"),
-        np.char.chararray: _of_subclass("chararray"),
         np.void: _of_void,
         np.record: _of_void,
         np.ufunc: _by_name,
         type(np.mean): _by_name,
+        np.poly1d: _of_polynomial(np.poly1d),
         **dict.fromkeys(CLASSES, lambda value, _: typed_node("dtype", (Viewed(value, described),))),
-        **masked.nodes(),
     }
-    polynomials = (getattr(np.polynomial, name) for name in np.polynomial.__all__)
-    for kind in (np.poly1d, *polynomials):
-        if isinstance(kind, type):
-            nodes[kind] = _of_polynomial(kind)
-    return {**_scalars(), **masked.leaves()}, nodes
+    if "char" in vars(np):  # numpy 1 has loaded it, and its class says that it is of "numpy"
+        nodes |= char_handlers()[1]
+    return _scalars(), nodes
+
+
+def char_handlers() -> Handlers:
+    """chararray."""
+    return {}, {np.char.chararray: _of_subclass("chararray")}
+
+
+def polynomial_handlers() -> Handlers:
+    """The classes of numpy.polynomial."""
+    kinds = (getattr(np.polynomial, name) for name in np.polynomial.__all__)
+    return {}, {kind: _of_polynomial(kind) for kind in kinds if isinstance(kind, type)}
 
 
 def _of_memmap(value: Any, walk: Walk) -> Node:

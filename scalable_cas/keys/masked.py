@@ -17,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .nodes import Decompose, Leaf, Node, Walk
+    from .nodes import Node, Walk
+    from .registry import Handlers
 
 _OWN = frozenset(
     (
@@ -34,14 +35,9 @@ _OWN = frozenset(
 )
 
 
-def nodes() -> dict[type, Decompose]:
-    """Handlers of masked arrays."""
-    return {np.ma.MaskedArray: _of_masked}
-
-
-def leaves() -> dict[type, Leaf]:
-    """Handlers of the constant ``np.ma.masked``."""
-    return {type(np.ma.masked): lambda _: typed("masked", ())}
+def masked_handlers() -> Handlers:
+    """Masked arrays, and the constant ``np.ma.masked``."""
+    return {type(np.ma.masked): lambda _: typed("masked", ())}, {np.ma.MaskedArray: _of_masked}
 
 
 def _of_masked(value: Any, _: Walk) -> Node:

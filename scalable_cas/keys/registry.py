@@ -89,6 +89,16 @@ LIBRARIES: dict[str, str | None] = {
     "functools": "callables:functools_handlers",
     "operator": "callables:operator_handlers",
     "numpy": "arrays:numpy_handlers",
+    # what numpy loads only at first need, in 50 ms
+    "numpy.char": "arrays:char_handlers",
+    **dict.fromkeys(("numpy.ma", "numpy.ma.core"), "masked:masked_handlers"),
+    **dict.fromkeys(
+        (
+            *("numpy.polynomial.polynomial", "numpy.polynomial.chebyshev", "numpy.polynomial.legendre"),
+            *("numpy.polynomial.hermite", "numpy.polynomial.hermite_e", "numpy.polynomial.laguerre"),
+        ),
+        "arrays:polynomial_handlers",
+    ),
     "pandas": None,
     "pyarrow": None,
     "polars": None,
