@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .nodes import Structural
+from .nodes import Computing, Structural
 from .wrappers import DirType, FileType, GenericType, ObjectType, UtilityType, ValueType, user_wrapper
 
 TYPE_CHECKING = False
@@ -158,8 +158,10 @@ def _compile_class(declared: type) -> Convert:
 
 
 def _compile_wrapper(declared: type[GenericType]) -> Convert:
-    if declared in (ValueType, UtilityType):
+    if declared is ValueType:
         return lambda value: (value, value)
+    if declared is UtilityType:
+        return lambda value: (value, value if isinstance(value, UtilityType) else Computing(value))
     if declared is ObjectType:
         return lambda value: (value, value if isinstance(value, ObjectType) else Structural(value))
     if issubclass(declared, FileType | DirType):

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     Decompose = Callable[[Any, "Walk"], Node]
 
 # Modes: whether the order of the children counts, whether they are pairs, and how a path names them.
-ITEMS, SET, PAIRS, ATTRS, ORDERED, PARTS = range(6)
+ITEMS, SET, PAIRS, ATTRS, ORDERED, PARTS, DONE = range(7)
 # ITEMS   in order, [0]          SET     encodings sorted, {item}
 # PAIRS   sorted, ["key"]        ATTRS   sorted, .name          ORDERED   pairs in order, ["key"]
 # PARTS   in order; a part adds nothing to the path: it is the value itself, seen from one side
+# DONE    no children: the prefix is the whole encoding (an array of numbers, whose type may need a node too)
 PAIRED = frozenset((PAIRS, ATTRS, ORDERED))
 SORTED = frozenset((SET, PAIRS, ATTRS))
 
@@ -47,22 +48,26 @@ class Walk:
     """What one encoding of one argument carries along.
 
     ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H``
-    digests only. ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__``
-    what would be refused. ``inputs``: tokens of the files that were read (files.py); None in the quick path
-    of a call, which has none. ``before``: such tokens of the same call, which need not be read again.
+    digests, and large arrays, only. ``structural``: the argument was declared ``ObjectType``: take apart by
+    ``__reduce_ex__`` what would be refused. ``computing``: it was declared ``UtilityType``: data that is not
+    in memory yet may be computed or read. ``inputs``: tokens of the files that were read (files.py); None in
+    the quick path of a call, which has none. ``before``: such tokens of the same call, which need not be read
+    again.
     """
 
-    __slots__ = ("before", "inputs", "memo", "structural")
+    __slots__ = ("before", "computing", "inputs", "memo", "structural")
 
     def __init__(
         self,
         inputs: list[Token] | None = None,
         *,
         structural: bool = False,
+        computing: bool = False,
         before: Sequence[Token] = (),
     ) -> None:
         self.memo: dict[int, tuple[bytes, object]] = {}
         self.structural = structural
+        self.computing = computing
         self.inputs = inputs
         self.before = before
 
@@ -84,6 +89,15 @@ class Fields(dict):  # type: ignore[type-arg]  # a plain dict for the encoding; 
 
 class Structural:
     """A value declared ``ObjectType``: encoded as itself, in a walk that may use ``__reduce_ex__``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Computing:
+    """A value declared ``UtilityType``: encoded as itself, in a walk that may compute what is lazy."""
 
     __slots__ = ("value",)
 

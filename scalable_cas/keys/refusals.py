@@ -7,6 +7,8 @@ from __future__ import annotations
 _STREAM = "reading it moves it on, and a hit would not"
 _RANDOM = "a hit would not advance this generator of random numbers; pass a seed"
 _SYNC = "holds no value"
+_MORE = "a subclass may hold more than its array; pass the plain array, or register_key the class"
+_WIDTH = "its width and its padding differ between machines; convert it to float64 or complex128"
 _REASONS = {
     "builtins.generator": _STREAM,
     "builtins.async_generator": _STREAM,
@@ -26,6 +28,11 @@ _REASONS = {
     "numpy.random.mtrand.RandomState": _RANDOM,
     "numpy.random.bit_generator.BitGenerator": _RANDOM,
     "torch._C.Generator": _RANDOM,
+    "numpy.longdouble": _WIDTH,
+    "numpy.clongdouble": _WIDTH,
+    "numpy.ndarray": _MORE,
+    "torch.Tensor": _MORE,
+    "torch.nn.modules.module.Module": "a module is code and weights; pass its state_dict()",
     "contextvars.Context": "is a part of a running program",
     "contextvars.ContextVar": "is a part of a running program",
     "_contextvars.ContextVar": "is a part of a running program",

@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from .encode import encode
 from .files import directory_input, file_input, known_file
-from .nodes import GiveUp, Raw, Refused, Structural, Viewed, Walk, head, typed_node
+from .nodes import Computing, GiveUp, Raw, Refused, Structural, Viewed, Walk, head, typed_node
 from .registry import FIXED_NODES, NODES
 from .tags import encode_bytes, encode_int, typed_prefix
 
@@ -70,7 +70,7 @@ class ObjectType(GenericType):
 
 
 class UtilityType(GenericType):
-    """Arrays, frames and the like, by their content."""
+    """Arrays, frames and the like, by their content; what is lazy is computed or read for it."""
 
     __slots__ = ()
 
@@ -202,7 +202,7 @@ _OWN: dict[type, Any] = {
     FileType: _of_file,
     DirType: _of_directory,
     ValueType: lambda value, _: typed_node("ValueType", (value.value,)),
-    UtilityType: lambda value, _: typed_node("UtilityType", (value.value,)),
+    UtilityType: lambda value, _: typed_node("UtilityType", (Computing(value.value),)),
     ObjectType: lambda value, _: typed_node("ObjectType", (Structural(value.value),)),
 }
 for _table in (FIXED_NODES, NODES):
