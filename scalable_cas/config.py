@@ -34,21 +34,23 @@ def environment_state() -> tuple[Any, ...]:
 
 
 class Environ:
-    """The environment, read once: ``off``, ``cache_dir``, ``seed``, ``telemetry``, ``index_dir``."""
+    """The environment, read once: ``off``, ``cache_dir``, ``seed``, ``telemetry``, ``index_dir``,
+    ``stat_cache``.
+    """
 
-    __slots__ = ("cache_dir", "index_dir", "off", "seed", "telemetry")
+    __slots__ = ("cache_dir", "index_dir", "off", "seed", "stat_cache", "telemetry")
 
     def __init__(self) -> None:
-        self.off = os.environ.get("SCALABLE_CACHE", "").strip().lower() in ("off", "0", "false", "no")
+        self.off = _is_off("SCALABLE_CACHE")
         self.cache_dir = os.environ.get("SCALABLE_CACHE_DIR") or None
         self.seed = os.environ.get("SCALABLE_SEED")  # unset and empty differ: both are legal salts
-        self.telemetry = os.environ.get("SCALABLE_TELEMETRY", "").strip().lower() not in (
-            "0",
-            "off",
-            "false",
-            "no",
-        )
+        self.telemetry = not _is_off("SCALABLE_TELEMETRY")
+        self.stat_cache = not _is_off("SCALABLE_STAT_CACHE")
         self.index_dir = os.environ.get("SCALABLE_INDEX_DIR") or None
+
+
+def _is_off(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() in ("off", "0", "false", "no")
 
 
 def user_config_dir() -> str:
@@ -211,6 +213,11 @@ SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
         "relaxed",
         ("relaxed", "strict"),
         "strict flushes every result to the disk before the call returns",
+    ),
+    "stat_cache": (
+        "on",
+        ("on", "off"),
+        "off reads every input file at every call, whatever its stat says",
     ),
 }
 

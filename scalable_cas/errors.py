@@ -13,6 +13,17 @@ class ScalableCasError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers raise these too. Exception would call the class with its message alone.
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[ScalableCasError], args: tuple[object, ...], fields: dict[str, object]) -> object:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 # --- objects -----------------------------------------------------------------------------------------------
 
@@ -119,16 +130,20 @@ class UnhashableArgument(ScalableCasError, TypeError):
 
 
 class MissingInput(ScalableCasError, FileNotFoundError, ValueError):
-    """A declared ``FileType`` or ``DirType`` input is not there, or is not of that kind."""
+    """A declared ``FileType`` or ``DirType`` input is not there, or is not of that kind. ``argument``: where
+    the path was given, ``function: argument``; empty outside a call.
+    """
 
-    def __init__(self, path: str, kind: str, reason: str = "does not exist") -> None:
+    def __init__(self, path: str, kind: str, reason: str = "does not exist", argument: str = "") -> None:
         super().__init__(f"{kind} input {path!r} {reason}")
         self.path = path
         self.kind = kind
         self.reason = reason
+        self.argument = argument
 
     def __str__(self) -> str:
-        return f"{self.kind} input {self.path!r} {self.reason}"
+        where = f"{self.argument}: " if self.argument else ""
+        return f"{where}{self.kind} input {self.path!r} {self.reason}"
 
 
 class InputChanged(ScalableCasError):

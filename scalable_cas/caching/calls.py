@@ -9,10 +9,10 @@ from collections import namedtuple
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
 from scalable_cas.caching.drift import REFUSED, CodeGuard
-from scalable_cas.codecs.base import encode
-from scalable_cas.errors import CodeChanged, NotStorable, ScalableCasError, StaleCodeWarning
+from scalable_cas.caching.run import Run
+from scalable_cas.errors import CodeChanged, ScalableCasError, StaleCodeWarning
 from scalable_cas.format.record import Record
-from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.keys.call import seed_digest
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.reader import MISS
@@ -63,7 +63,9 @@ class CachedFunction:
         self.counters = Counters()
         self.guard = CodeGuard(keyer)
         self._known_seconds: float | None = None
+        self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
+        self._hinted: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CachedFunction, (self.function, self.keyer, self.options)
@@ -121,6 +123,16 @@ class CachedFunction:
         if text not in self._said:
             self._said.add(text)
             saying.warn(f"{self.keyer.name}: {text}")
+
+    def hint(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Say once of each argument that is the path of something on the disk that only its text counts."""
+        for name in self.keyer.bare_paths(args, kwargs):
+            if name not in self._hinted:
+                self._hinted.add(name)
+                self.warn(
+                    f"argument {name!r} is a path, of which only the text counts, not what lies there: "
+                    f"declare {name}=FileType or {name}=DirType, or {name}=ValueType if that is what you mean"
+                )
 
     # --- calls -----------------------------------------------------------------------------------------
 
@@ -301,95 +313,33 @@ class CachedFunction:
         """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
         is.
         """
-        from scalable_cas.ops.explain import Explanation, explain
+        from scalable_cas.ops.explain import Explanation, call_of, explain
 
         session = self.now()
         rowkey = self._rowkey(args, kwargs)
-        parts = self.keyer.parts(args, kwargs, session.seed)
         store = self._open()
         if store is not None and self.guard.refuses(store, rowkey):
             return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
-        return explain(
-            store,
-            self.keyer.name,
-            rowkey,
-            parts,
-            self.keyer.version,
-            self.options.limit,
-            cached=not self.options.void,
-        )
+        call = call_of(self.describe(rowkey, args, kwargs, session.seed))
+        cached = not self.options.void
+        return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
 
+    def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
+        """The record of a call, with all that explains it. ``inputs``: what was read for its key."""
+        keyer = self.keyer
+        parts = keyer.parts(args, kwargs, seed, inputs)
+        record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        outlines = keyer.outlines(args, kwargs)
+        record.outlines = [outlines.get((section, name), [0, None]) for section, name, _ in parts]
+        record.seed = b"" if seed is None else seed_digest(seed)
+        if self._packages is None:
+            from scalable_cas.keys.identity import definition
+            from scalable_cas.keys.packages import packages_of
 
-class Run:
-    """One run of the function: its record is begun before, from the arguments as they are then, and finished
-    after.
-    """
-
-    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
-
-    def __init__(
-        self,
-        cached: CachedFunction,
-        session: Session,
-        rowkey: bytes,
-        args: Any,
-        kwargs: Any,
-        inputs: Any,
-        *,
-        replace: bool = False,
-    ) -> None:
-        assert session.store is not None
-        self._cached = cached
-        self._store = session.store
-        cached.revive(session.store)
-        self._inputs = inputs
-        self._replace = replace
-        cached.counters.misses += 1
-        keyer = cached.keyer
-        parts = keyer.parts(args, kwargs, session.seed) if cached.options.store else ()
-        self._record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
-        self._record.code = cached.guard.forms() if cached.options.store else ()
-        self._record.ttl = cached.options.limit or 0
-        self._since = clock.perf_counter()
-
-    def finish(self, result: Any, flights: Flights | None = None) -> Any:
-        """Store the result if it is to be stored; return it in any case."""
-        record, cached, store = self._record, self._cached, self._store
-        record.seconds = clock.perf_counter() - self._since
-        record.created = clock.now_ns()
-        cached.counters.spent += record.seconds
-        cached.took(record.seconds)
-        stored = False
-        try:
-            if self._wanted(result):
-                store.save(record, encode(result), replace=self._replace)
-                stored = True
-        except NotStorable as error:
-            cached.warn(f"{error}; it is returned")
-        except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
-            cached.broken(error)
-        finally:
-            if flights is not None and not stored:
-                flights.leave(record.rowkey)
-        store.say()
-        return result
-
-    def _wanted(self, result: Any) -> bool:
-        options, cached = self._cached.options, self._cached
-        if not options.store:
-            return False
-        if options.result is not None and result is not None and not isinstance(result, options.result):
-            found, declared = type(result).__name__, options.result.__name__
-            cached.warn(
-                f"the result is a {found}, not the declared {declared}; it is returned but not stored"
-            )
-            return False
-        if self._inputs and (changed := inputs_unchanged(self._inputs)) is not None:
-            cached.warn(
-                f"the input {changed!r} changed while the function ran; the result is returned but not stored"
-            )
-            return False
-        return options.cache_if is None or bool(options.cache_if(result))
+            self._packages = packages_of(definition(self.function))
+        record.packages = self._packages
+        record.code = self.guard.forms()
+        return record
 
 
 def _thread() -> int:

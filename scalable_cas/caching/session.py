@@ -11,6 +11,7 @@ import os
 
 from scalable_cas import clock, config
 from scalable_cas.errors import ScalableCasError, StoreBusy
+from scalable_cas.keys.stats import memory
 from scalable_cas.store import core, lifecycle, saying
 
 TYPE_CHECKING = False
@@ -45,6 +46,8 @@ _default_path: str | None = None  # found at the first call without SCALABLE_CAC
 _on_code_change: str | None = None  # found with it
 _explicit: dict[tuple[Any, str], Session] = {}
 _said: set[str] = set()
+_NOWHERE = object()
+_files_of: Any = None  # the store in whose index digests of input files are remembered
 
 
 def current() -> Session:
@@ -61,6 +64,7 @@ def current() -> Session:
 def explicit(place: str | core.StoreCore) -> Session:
     """The session for a decorator with ``_store=``: a path or an open store."""
     if isinstance(place, core.StoreCore):
+        _remember_files(place)
         return _make(config.Environ(), place)
     key = (config.environment_state(), place)
     found = _explicit.get(key)
@@ -96,11 +100,28 @@ def open_store(path: str, environ: config.Environ) -> core.StoreCore:
     Raises:
         ScalableCasError: it cannot be used.
     """
-    key = f"{os.path.abspath(path)}\0{environ.index_dir}\0{environ.telemetry}"
+    key = f"{os.path.abspath(path)}\0{environ.index_dir}\0{environ.telemetry}\0{environ.stat_cache}"
     store = _stores.get(key)
     if store is None or not store.is_open:
         store = _stores[key] = core.StoreCore(path, create=True, heal=True)
+    _remember_files(store)
     return store
+
+
+def _remember_files(store: core.StoreCore) -> None:
+    """Have digests of input files remembered in this store from now on: the last one that was opened, for
+    what a file contains does not depend on a store. If one store of a process has that switched off, no file
+    is taken for known in this process.
+    """
+    global _files_of
+    if _files_of is store or _files_of is _NOWHERE or not store.is_open:
+        return
+    try:
+        rows = store.known_files
+    except (ScalableCasError, OSError):  # a forked child opens it here; who uses it next says what is wrong
+        return
+    _files_of = store if rows is not None else _NOWHERE
+    memory.attach(rows)
 
 
 def warn_once(error: BaseException) -> None:
@@ -113,10 +134,11 @@ def warn_once(error: BaseException) -> None:
 
 def _forget() -> None:
     """In a forked child: nothing is open here."""
-    global _state, _session
-    _state = _session = None
+    global _state, _session, _files_of
+    _state = _session = _files_of = None
     _stores.clear()
     _explicit.clear()
+    memory.attach(None)
 
 
 lifecycle.on_fork(_forget)

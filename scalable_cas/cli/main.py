@@ -32,7 +32,7 @@ INTERRUPTED, TERMINATED = 130, 143
 #: What help shows, in this order. A command's module has its name, with `_` for `-`.
 SECTIONS = {
     "Everyday commands": (
-        *("init", "status", "ls", "log", "show", "du", "report"),
+        *("init", "status", "ls", "log", "show", "why", "du", "report"),
         *("clear", "pin", "unpin", "gc", "verify", "config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (

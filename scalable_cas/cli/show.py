@@ -10,6 +10,7 @@ from scalable_cas import clock
 from scalable_cas.cli.context import Prefix, Session, json_option, pass_session
 from scalable_cas.cli.output import document, lines, pairs, row, seconds, size, table
 from scalable_cas.errors import NothingFound
+from scalable_cas.ops.differences import shown
 from scalable_cas.ops.listing import entry, objects_of
 from scalable_cas.ops.selection import select_entry
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from scalable_cas.ops.listing import Entry
 
 #: What the sections of a call key hold (docs/reference/key-v1.md).
-_SECTIONS = {"a": "argument", "c": "captured", "k": "argument", "p": "argument", "s": "seed", "v": "argument"}
+_SECTIONS = {
+    "a": "argument",
+    "b": "bound to",
+    "c": "captured",
+    "k": "argument",
+    "p": "argument",
+    "s": "seed",
+    "v": "argument",
+}
 
 
 @click.command("show")
@@ -43,15 +52,22 @@ def command(session: Session, key: str, as_json: bool) -> None:
         "pinned": rowkey in store.index.pins(),
         "last_use": clock.iso(last) if last else None,
         "arguments": [
-            {"section": section, "name": name, "digest": digest.hex()}
-            for section, name, digest in found.record.parts
+            {"section": section, "name": name, "value": value, "digest": digest.hex()}
+            for (section, name, digest), value in zip(found.record.parts, _values(found), strict=True)
         ],
+        "packages": found.record.packages,
         "objects": objects_of(store, found),
     }
     if as_json:
         document(facts)
     else:
         _print(found, facts)
+
+
+def _values(found: Entry) -> list[str]:
+    outlines = [shown(outline) for outline in found.record.outlines]
+    missing = len(found.record.parts) - len(outlines)
+    return (outlines + [""] * missing)[: len(found.record.parts)]
 
 
 def _print(found: Entry, facts: dict[str, Any]) -> None:
@@ -68,14 +84,15 @@ def _print(found: Entry, facts: dict[str, Any]) -> None:
             ("origin", found.origin),
             ("pinned", "yes" if facts["pinned"] else "no"),
             ("last use", facts["last_use"] or "not noted"),
+            ("ran with", ", ".join(" ".join(item) for item in found.record.packages.items()) or "not noted"),
         ]
     )
     if facts["arguments"]:
         lines(["", "what the key was made of:"])
         table(
-            ("", "NAME", "DIGEST"),
+            ("", "NAME", "VALUE", "DIGEST"),
             [
-                row(_SECTIONS.get(a["section"], a["section"]), a["name"], a["digest"])
+                row(_SECTIONS.get(a["section"], a["section"]), a["name"], a["value"], a["digest"])
                 for a in facts["arguments"]
             ],
         )

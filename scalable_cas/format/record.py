@@ -28,6 +28,7 @@ NO_FUNCTION = bytes(8)
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
 CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # KEY_ID and SIGNATURE are reserved
+OUTLINES, SEED, PACKAGES = range(19, 22)
 
 #: A record this long is refused: the longest honest one has a name and a digest for each of some hundred
 #: arguments.
@@ -40,9 +41,11 @@ class Record:
     ``key`` 32 bytes, ``fnid`` 8 bytes; ``oid``, ``kind``, ``size`` name the root object and its content's
     length in bytes; ``total`` is the value's whole length with all its buffers; ``created`` in nanoseconds
     since 1970; ``seconds`` the run time of the function; ``parts`` the (section, argument, digest) triples of
-    the call key; ``code`` the fingerprints of the code that made it, that of the bytecode first, empty if
-    unknown; ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of
-    the index transaction that published it, which orders the records of one key; ``extra`` the fields unknown
+    the call key; ``outlines`` what is kept of each to explain a difference (keys/outline.py), in the same
+    order; ``code`` the fingerprints of the code that made it, that of the bytecode first, empty if unknown;
+    ``seed`` a digest of SCALABLE_SEED, 8 bytes or b""; ``packages`` the versions that the function ran with;
+    ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of the index
+    transaction that published it, which orders the records of one key; ``extra`` the fields unknown
     here.
     """
 
@@ -57,8 +60,11 @@ class Record:
         "kind",
         "oid",
         "origin",
+        "outlines",
+        "packages",
         "parts",
         "seconds",
+        "seed",
         "sequence",
         "size",
         "total",
@@ -98,6 +104,9 @@ class Record:
         self.seconds = seconds
         self.version = version
         self.parts = parts
+        self.outlines: Sequence[Any] = ()
+        self.seed = b""
+        self.packages: dict[str, str] = {}
         self.code: Sequence[str] = ()
         self.origin = ""
         self.ttl = 0
@@ -134,6 +143,12 @@ class Record:
                 SECONDS: self.seconds,
             }
             fields |= {VERSION: self.version, PARTS: [list(part) for part in self.parts]}
+            if self.outlines:
+                fields[OUTLINES] = self.outlines
+            if self.seed:
+                fields[SEED] = self.seed
+            if self.packages:
+                fields[PACKAGES] = self.packages
             if self.code:
                 fields[CODE] = [*self.code]
             if self.ttl:
@@ -189,7 +204,7 @@ def unpack(data: bytes | memoryview) -> Record:
     return record
 
 
-_KNOWN = frozenset((*range(13), CODE, ORIGIN, SEQUENCE, TTL))
+_KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES))
 
 
 def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
@@ -216,6 +231,12 @@ def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
         ]
     except (TypeError, ValueError) as error:
         raise MalformedObject("record", "its parts are not triples") from error
+    # What only explains is never a reason to refuse an entry: of another form than expected, it is left out.
+    outlines, seed, packages = (fields.get(number) for number in (OUTLINES, SEED, PACKAGES))
+    record.outlines = outlines if isinstance(outlines, list) else ()
+    record.seed = seed if isinstance(seed, bytes) else b""
+    if isinstance(packages, dict):
+        record.packages = {str(name): str(version) for name, version in packages.items()}
 
 
 def _field(

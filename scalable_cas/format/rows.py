@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMA = 1
+SCHEMA = 2
 
 TAG_BYTES = 16
 #: tag, flags, codec number, object kind, 0, inline length, created (ns), seconds (float32), size of the
@@ -34,6 +34,11 @@ OBJECT = Struct("<BBBBQQQ")
 #: Content up to this many bytes is copied into the ref's row. LMDB's live bytes per entry grow with the row
 #: (217 B at 100, 685 at 400, 2,087 at 1,000) and half a page is its limit before overflow pages.
 INLINE_BYTES = 1024
+
+#: The row of an input file that was read: tag, device, inode, size, mtime, ctime, when it was read (ns since
+#: 1970), BLAKE3 of its content. Tagged as a ref is: a flipped bit would be another file's digest.
+FILE = Struct("<16sQQQqqq32s")
+FILE_KEY_BYTES = 16
 
 # places of an object; only LOOSE is written by this version, the others are reserved in the format
 LOOSE, PACK, RANGE, REMOTE = range(1, 5)
@@ -99,6 +104,23 @@ def ref_tag(rowkey: bytes, body: bytes, secret: bytes) -> bytes:
     return tag
 
 
+def pack_file(key: bytes, known: tuple[tuple[int, int, int, int, int], int, bytes], secret: bytes) -> bytes:
+    """The row of an input file under ``key``: its stat, when it was read, its digest."""
+    seen, when, digest = known
+    body = FILE.pack(b"", *seen, when, digest)[TAG_BYTES:]
+    return ref_tag(key, body, secret) + body
+
+
+def unpack_file(
+    key: bytes, row: bytes, secret: bytes
+) -> tuple[tuple[int, int, int, int, int], int, bytes] | None:
+    """What `pack_file` was given; None if the row is not what was written."""
+    if len(row) != FILE.size or ref_tag(key, row[TAG_BYTES:], secret) != row[:TAG_BYTES]:
+        return None
+    _, device, inode, size, mtime, ctime, when, digest = FILE.unpack(row)
+    return (device, inode, size, mtime, ctime), when, digest
+
+
 def pack_object(place: int, kind: int, coding: int, size: int, stored: int, epoch: int) -> bytes:
     """The row of an object. Sizes in bytes."""
     return OBJECT.pack(place, kind, coding, 0, size, stored, epoch)
@@ -113,3 +135,13 @@ class ObjectRow:
         if len(row) != OBJECT.size:
             raise MalformedObject("object row", f"{len(row)} bytes long")
         self.place, self.kind, self.coding, _, self.size, self.stored, self.epoch = OBJECT.unpack(row)
+
+
+def object_row(row: bytes | None) -> ObjectRow | None:
+    """Parse an object row; None if there is none, or if it is damaged: LMDB does not notice a flipped bit,
+    and what the object's file says is what counts.
+    """
+    try:
+        return ObjectRow(row) if row else None
+    except MalformedObject:
+        return None

@@ -12,16 +12,17 @@ what the quick one falls back to at any doubt.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from blake3 import blake3
 
-from scalable_cas.errors import UnhashableArgument
+from scalable_cas.errors import MissingInput, UnhashableArgument
 
 from .codeof import CodeOf
 from .declared import Declared, Mismatch, type_name
 from .encode import encode
-from .identity import definition, function_name, has_file, is_cached, unbound
+from .identity import capturing_layers, definition, known_as_of, owner_of
 from .nodes import Refused, Walk
 from .quick import Quick
 from .signature import Plain, Wrapped, WrongCall, parameters_of, stub_of
@@ -29,10 +30,11 @@ from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from .files import Token
+    from .outline import Outline
     from .signature import Entry
 
     Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...]]  # key, args, kwargs, inputs
@@ -84,15 +86,15 @@ class CallKeyer:
         self.arg_types = dict(arg_types)
         # On a worker that unpickles us, the function may have another __main__ behind it: what was found at
         # decoration stays.
-        self._known_as = known_as or _known_as(function)
+        self._known_as = known_as or known_as_of(function)
         encoded_name, known_code = encode_str(self._known_as[0]), _optional(self._known_as[1])
         self.name = self._known_as[0].lstrip(":").replace(":", ".", 1)
         self.fnid = blake3(encoded_name + known_code).digest()[:8]
         self._known_bytes = encoded_name + encode(version), known_code
         self._source = CodeOf(function, code, own_code)
         self._parameters = parameters_of(function)
-        self._owner = _owner(function)
-        self._layers = _layers(function)
+        self._owner = owner_of(function)
+        self._layers = capturing_layers(function)
         self._watched: list[tuple[str, Callable[[], dict[str, object]], object]] | None = None
         self._check_names()
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
@@ -169,15 +171,58 @@ class CallKeyer:
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
     def parts(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        seed: str | None,
+        inputs: Sequence[Token] = (),
     ) -> list[tuple[str, str, bytes]]:
-        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations."""
+        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations.
+        ``inputs``: what ``bind`` gave for this call, so that no file is read twice.
+        """
         del seed  # it is part of the header, which is no entry
         found = self._quick_parts(args, kwargs)
         if found is not None:
             return found
-        encoded, *_ = self._encode_entries(args, kwargs)
+        encoded, *_ = self._encode_entries(args, kwargs, inputs)
         return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
+
+    def outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
+        """What is kept of each entry of a call to explain differences, by section and name."""
+        from .outline import outline  # not needed for a hit
+
+        found: dict[tuple[str, str], Outline] = {}
+        rest: list[object] = []
+        for section, name, place, value in self._entries(args, kwargs):
+            if name not in self.ignore:
+                _, hashed = self._converted(name, section, value, is_default=place is None)
+                if section == "v":
+                    rest.append(hashed)
+                else:
+                    found[section, f"{name}"] = outline(hashed)
+        if rest:
+            found["v", f"{getattr(self._parameters, 'rest', None)}"] = outline(tuple(rest))
+        for suffix, read, inner in self._watched or ():
+            for name, value in read().items():
+                if value is not inner:
+                    found["c", name + suffix] = outline(value)
+        return found
+
+    def bare_paths(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """Names of undeclared arguments that are ``pathlib`` paths of something on the disk: only their text
+        is in the key.
+        """
+        pathlib = sys.modules.get("pathlib")
+        if pathlib is None or not any(isinstance(value, pathlib.Path) for value in (*args, *kwargs.values())):
+            return []
+        return [
+            f"{name}"
+            for section, name, _, value in self._entries(args, kwargs)
+            if isinstance(value, pathlib.Path)
+            and name not in self.ignore
+            and self._converter(name, section) is None
+            and os.path.exists(value)
+        ]
 
     def header(self, seed: str | None) -> bytes:
         """The start of every pre-image of this function."""
@@ -192,7 +237,7 @@ class CallKeyer:
         return key, args, kwargs, inputs
 
     def _encode_entries(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: Sequence[Token] = ()
     ) -> tuple[list[Encoded], tuple[Any, ...], dict[str, Any], tuple[Token, ...]]:
         """All entries, what the function must receive, and the input files that were read."""
         inputs: list[Token] = []
@@ -213,9 +258,10 @@ class CallKeyer:
                 rest_name = name
                 rest.append(hashed)
             else:
-                encoded.append((section, name, self._encoded(name, hashed, inputs, is_default=place is None)))
+                data = self._encoded(name, hashed, inputs, is_default=place is None, before=before)
+                encoded.append((section, name, data))
         if rest:
-            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs)))
+            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs, before=before)))
         encoded += self._captured(inputs)
         return encoded, tuple(new_args), new_kwargs, tuple(inputs)
 
@@ -236,12 +282,16 @@ class CallKeyer:
             )
         return entries
 
-    def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
-        """What the function receives, and what is hashed."""
+    def _converter(self, name: object, section: str) -> Declared | None:
         declared = self._declared.get(name) if type(name) is str else None
         if declared is None:
             keywords = getattr(self._parameters, "keywords", None)
             declared = self._declared.get(keywords) if section == "k" and keywords else None
+        return declared
+
+    def _converted(self, name: object, section: str, value: Any, *, is_default: bool) -> tuple[Any, object]:
+        """What the function receives, and what is hashed."""
+        declared = self._converter(name, section)
         if declared is None:
             return value, value
         try:
@@ -256,10 +306,20 @@ class CallKeyer:
         return passed, hashed
 
     def _encoded(
-        self, name: object, value: object, inputs: list[Token], *, is_default: bool = False, place: str = ""
+        self,
+        name: object,
+        value: object,
+        inputs: list[Token],
+        *,
+        is_default: bool = False,
+        place: str = "",
+        before: Sequence[Token] = (),
     ) -> bytes:
         try:
-            return encode(value, Walk(inputs))
+            return encode(value, Walk(inputs, before=before))
+        except MissingInput as error:
+            error.argument = f"{self.name}: argument {f'{place}{name}'!r}"
+            raise
         except Refused as error:
             if is_default and not error.path:
                 return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all
@@ -302,6 +362,12 @@ class CallKeyer:
         return found
 
 
+def seed_digest(seed: str) -> bytes:
+    """Which seed it was (8 bytes), for explanations: the seed itself may be meant as a secret."""
+    digest: bytes = blake3(encode_str(seed), key=_K).digest(8)
+    return digest
+
+
 def _optional(text: str | None) -> bytes:
     return NONE if text is None else encode_str(text)
 
@@ -318,47 +384,3 @@ def _rebuild(
     own_code: str | None,
 ) -> CallKeyer:
     return CallKeyer(function, **options, arg_types=arg_types, known_as=known_as, own_code=own_code)
-
-
-def _known_as(function: Any) -> tuple[str, str | None]:
-    """``module:qualname``, and the fingerprint of the code where the name does not tell functions apart."""
-    inner = definition(function)
-    code = getattr(inner, "__code__", None)
-    name = function_name(function if hasattr(function, "__qualname__") else inner)
-    if code is None or not isinstance(inner, _FUNCTION):
-        return name, None
-    if inner.__name__ != "<lambda>" and has_file(code, inner.__module__):
-        return name, None
-    from .code import fingerprint
-
-    return name, fingerprint(inner)  # type: ignore[arg-type]
-
-
-def _owner(function: Any) -> object | None:
-    """What a function is bound to, or a callable instance itself: it is an input like any other. None for
-    functions.
-    """
-    while (inner := unbound(function)) is not None and not hasattr(function, "__self__"):
-        function = inner
-    own = getattr(function, "__self__", None)
-    if own is not None:
-        return None if isinstance(own, type(sys)) else own
-    # What has a name of its own is a function in some form (C, numba, lru_cache); what has none is an object
-    # of a class.
-    return None if hasattr(function, "__qualname__") or hasattr(function, "__name__") else function
-
-
-def _layers(function: Any) -> list[Any]:
-    """The plain functions that captured something, outermost first: the function, and what it wraps by
-    ``functools.wraps``.
-    """
-    while (inner := unbound(function)) is not None:
-        function = inner
-    layers: list[Any] = []
-    while function is not None and function not in layers:
-        if layers and is_cached(function):
-            break  # a cached function of its own
-        if isinstance(function, _FUNCTION):
-            layers.append(function)
-        function = getattr(function, "__wrapped__", None)
-    return layers if any(layer.__closure__ for layer in layers) else []

@@ -149,6 +149,7 @@ _MADE = frozenset(
             "__hash__",
             "__classcell__",
         ),
+        *("__class_vars__", "__private_attributes__", "__signature__"),  # pydantic's
     )
 )
 
@@ -190,7 +191,12 @@ def content(kind: type) -> dict[str, object]:
     is_enum = enum is not None and issubclass(kind, enum.Enum)
     content: dict[str, object] = {}
     for name, item in vars(kind).items():
-        if name in _MADE or is_idle(type(item)) or type(item).__name__ == "member_descriptor":
+        if (
+            name in _MADE
+            or name.startswith("__pydantic_")
+            or is_idle(type(item))
+            or type(item).__name__ == "member_descriptor"
+        ):
             continue
         code = getattr(item, "__code__", None)
         inner: Any = getattr(item, "__wrapped__", item)  # the __repr__ of a dataclass
@@ -201,6 +207,10 @@ def content(kind: type) -> dict[str, object]:
         content[name] = item
     for name in _only_for_effect(content):
         del content[name]
+    if "__pydantic_fields__" in vars(kind):
+        from .models import definitions
+
+        content["__pydantic_fields__"] = Fields(definitions(kind))
     return content
 
 

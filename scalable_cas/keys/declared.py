@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .nodes import Structural
+from .nodes import Computing, Structural
 from .wrappers import DirType, FileType, GenericType, ObjectType, UtilityType, ValueType, user_wrapper
 
 TYPE_CHECKING = False
@@ -20,21 +20,30 @@ if TYPE_CHECKING:
     Convert = Callable[[Any], tuple[object, object]]  # value -> (what the function receives, what is hashed)
 
 
+# classes of ``T | None`` and ``typing.Optional[T]`` in all versions of Python
+_UNIONS = frozenset(("UnionType", "Union", "_UnionGenericAlias"))
+
+
+_WRAPPERS = f"{FileType.__module__}."  # users know them by their names alone
+
+
 class Mismatch(Exception):
     """A value is not of the declared type, or cannot be converted without loss."""
 
 
 class Declared:
     """One argument's declared type. ``exact``: values of just this type need no conversion (None: ask
-    ``convert``).
+    ``convert``). ``is_file``: it is `FileType`, for which there is a quick way too.
     """
 
-    __slots__ = ("_convert", "exact", "text")
+    __slots__ = ("_convert", "exact", "is_file", "text")
 
     def __init__(self, declared: object) -> None:
         self.text = type_name(declared)
-        self.exact = declared if declared in _SCALARS else None
         self._convert = _compile(declared)
+        one = _without_none(declared)
+        self.exact = one if one in _SCALARS else None
+        self.is_file = one is FileType
 
     def convert(self, value: object) -> tuple[object, object]:
         """``(what the function receives, what is hashed)``; None passes as None.
@@ -47,7 +56,7 @@ class Declared:
 
 def type_name(declared: object) -> str:
     """A declared type in words."""
-    return declared.__qualname__ if type(declared) is type else str(declared)
+    return declared.__qualname__ if type(declared) is type else str(declared).replace(_WRAPPERS, "")
 
 
 # --- scalars -----------------------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ def _compile(declared: Any) -> Convert:
     origin = getattr(declared, "__origin__", None)
     if origin is not None:
         return _compile_container(declared, origin, declared.__args__)
-    if type(declared).__name__ in ("UnionType", "Union"):
+    if type(declared).__name__ in _UNIONS:
         return _compile_union(declared)
     if not isinstance(declared, type):
         raise TypeError(f"{declared!r} is no type that an argument can be declared as")
@@ -149,8 +158,10 @@ def _compile_class(declared: type) -> Convert:
 
 
 def _compile_wrapper(declared: type[GenericType]) -> Convert:
-    if declared in (ValueType, UtilityType):
+    if declared is ValueType:
         return lambda value: (value, value)
+    if declared is UtilityType:
+        return lambda value: (value, value if isinstance(value, UtilityType) else Computing(value))
     if declared is ObjectType:
         return lambda value: (value, value if isinstance(value, ObjectType) else Structural(value))
     if issubclass(declared, FileType | DirType):
@@ -170,6 +181,15 @@ def _wrapped_path(value: object, declared: type[GenericType]) -> GenericType:
     return declared(value)
 
 
+def _without_none(declared: Any) -> Any:
+    """``T`` for ``T | None`` and ``Optional[T]``: None passes in any case."""
+    if type(declared).__name__ in _UNIONS:
+        members = [member for member in declared.__args__ if member is not type(None)]
+        if len(members) == 1:
+            return members[0]
+    return declared
+
+
 def _compile_union(declared: Any) -> Convert:
     members = [member for member in declared.__args__ if member is not type(None)]
     if len(members) != 1:
@@ -187,16 +207,24 @@ def _compile_container(declared: object, origin: object, arguments: tuple[Any, .
         return _sequence(tuple, Declared(arguments[0]))
     if origin is dict and len(arguments) == 2:
         return _mapping(Declared(arguments[0]), Declared(arguments[1]))
-    if type(declared).__name__ in ("_UnionGenericAlias", "UnionType"):  # typing.Optional[T]
+    if type(declared).__name__ in _UNIONS:  # typing.Optional[T]
         return _compile_union(declared)
     raise TypeError(f"{declared} cannot be declared: use list[T], tuple[T, ...] or dict[K, T]")
+
+
+def _element(declared: Declared, item: object) -> tuple[object, object]:
+    try:
+        return declared.convert(item)
+    except Mismatch as error:
+        said = f" that {error}" if error.args else ""
+        raise Mismatch(f"holds {type_name(type(item))}{said}") from error
 
 
 def _sequence(kind: Any, element: Declared) -> Convert:
     def convert(value: Any) -> tuple[object, object]:
         if type(value) is not kind:
             raise Mismatch
-        pairs = [element.convert(item) for item in value]
+        pairs = [_element(element, item) for item in value]
         same = all(passed is item for (passed, _), item in zip(pairs, value, strict=True))
         return value if same else kind(passed for passed, _ in pairs), kind(hashed for _, hashed in pairs)
 
@@ -207,7 +235,7 @@ def _mapping(key: Declared, element: Declared) -> Convert:
     def convert(value: Any) -> tuple[object, object]:
         if type(value) is not dict:
             raise Mismatch
-        rows = [(name, item, *key.convert(name), *element.convert(item)) for name, item in value.items()]
+        rows = [(name, item, *_element(key, name), *_element(element, item)) for name, item in value.items()]
         same = all(name is new_name and item is new for name, item, new_name, _, new, _ in rows)
         passed = value if same else {new_name: new for _, _, new_name, _, new, _ in rows}
         return passed, {hashed_name: hashed for _, _, _, hashed_name, _, hashed in rows}

@@ -27,6 +27,11 @@ def digest(data: bytes | bytearray | memoryview, size: int) -> bytes:
     return blake3(data, max_threads=threads()).digest()
 
 
+def hasher(size: int) -> blake3:
+    """A running BLAKE3 for ``size`` bytes that come in blocks of about a MiB or more."""
+    return blake3() if size < LARGE else blake3(max_threads=threads())
+
+
 def threads() -> int:
     """How many threads a large digest may use, here and now."""
     import threading

@@ -21,7 +21,21 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from .nodes import ATTRS, ITEMS, ORDERED, PAIRED, PAIRS, SORTED, GiveUp, Refused, Structural, Walk, head
+from .nodes import (
+    ATTRS,
+    DONE,
+    ITEMS,
+    ORDERED,
+    PAIRED,
+    PAIRS,
+    SORTED,
+    Computing,
+    GiveUp,
+    Refused,
+    Structural,
+    Walk,
+    head,
+)
 from .registry import LEAVES, NODES, resolve
 from .shapes import FEWEST, MOST, shape_of
 from .tags import (
@@ -131,9 +145,11 @@ def _other(value: object, kind: type, walk: Walk, depth: int) -> bytes:
     if decompose is None:
         resolve(kind)
         return _fast(value, walk, depth - 1)
-    if kind is Structural:
-        return _structural(value, walk)  # type: ignore[arg-type]
+    if kind is Structural or kind is Computing:
+        return _under_other_rules(value, walk)  # type: ignore[arg-type]
     prefix, mode, children = decompose(value, walk)
+    if mode == DONE:
+        return prefix
     if mode in PAIRED:
         parts = _pairs(children, walk, depth)
     elif mode == ITEMS and len(children) > _BLOCK:
@@ -150,8 +166,13 @@ def _other(value: object, kind: type, walk: Walk, depth: int) -> bytes:
     return encoded
 
 
-def _structural(value: Structural, walk: Walk) -> bytes:
-    return encode(value.value, Walk(walk.inputs, structural=True))
+def _under_other_rules(value: Structural | Computing, walk: Walk) -> bytes:
+    """A walk of its own, because what this one remembers was found under its own rules."""
+    structural = walk.structural or type(value) is Structural
+    computing = walk.computing or type(value) is Computing
+    return encode(
+        value.value, Walk(walk.inputs, structural=structural, computing=computing, before=walk.before)
+    )
 
 
 def _blocks(prefix: bytes, items: Sequence[object], walk: Walk, depth: int) -> bytes:
@@ -234,11 +255,12 @@ def _pairs(pairs: Iterable[tuple[object, object]], walk: Walk, depth: int) -> li
 class _Frame:
     """A container that is being encoded by the deep engine."""
 
-    __slots__ = ("children", "low", "mode", "next", "parts", "prefix", "value")
+    __slots__ = ("children", "low", "mode", "named", "next", "parts", "prefix", "value")
 
     def __init__(self, value: object, node: Node, level: int) -> None:
         self.value = value
         self.prefix, self.mode, children = node
+        self.named = getattr(children, "label", None)
         # pairs are walked as key, value, key, value …
         self.children = (
             [part for pair in children for part in pair] if self.mode in PAIRED else list(children)
@@ -250,6 +272,8 @@ class _Frame:
     def label(self) -> str:
         """What the child that is being encoded is called in a path."""
         place = self.next - 1
+        if self.named is not None:
+            return str(self.named(place))
         if self.mode == ITEMS:
             return f"[{place}]"
         if self.mode == ATTRS:
@@ -319,13 +343,16 @@ class _Deep:
             return found[0]
         if key in self.cyclic:
             self.detour()
-        if kind is Structural:
-            return _structural(value, self.walk)  # type: ignore[arg-type]
+        if kind is Structural or kind is Computing:
+            return _under_other_rules(value, self.walk)  # type: ignore[arg-type]
         decompose = NODES.get(kind)
         if decompose is None:
             resolve(kind)
             return self.enter(value)
-        self.stack.append(_Frame(value, decompose(value, self.walk), level))
+        node = decompose(value, self.walk)
+        if node[1] == DONE:
+            return node[0]
+        self.stack.append(_Frame(value, node, level))
         self.open[key] = level
         return None
 

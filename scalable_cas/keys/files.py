@@ -15,44 +15,39 @@ import stat
 
 from blake3 import blake3
 
+from scalable_cas import clock
 from scalable_cas.errors import InputChanged, MissingInput
 
-from .tags import pack_u64
+from .hashing import SMALL, digest_descriptor
+from .stats import memory, signature_of
+from .tree import Changed, Walked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
-    Signature = tuple[int, int, int, int, int]  # dev, ino, size, mtime_ns, ctime_ns
-    Token = tuple[str, str, object, bytes]  # "file" or "dir", absolute path, what its stats were, digest
-    Record = tuple[
-        int, bytes, str, bool, object, int
-    ]  # folder, name, kind, exec bit, stat or link text, own folder number
+    from .stats import Signature, Trust
+
+    # "file" or "dir", absolute path, what its stats were (None: too young to tell), digest, size of a file
+    Token = tuple[str, str, object, bytes, int]
     T = TypeVar("T")
 
 _ATTEMPTS = 3
-# 1 MiB blocks: 7.5 GB/s on one thread; larger ones gain nothing, and a memory map can kill the process.
-_BLOCK = 1 << 20
-_SMALL = 1 << 16  # up to here one os.read is cheaper than a buffer
+#: A file that was written this long before we read it may be written again and have the same stat: ns. The
+#: coarsest clock of a file system is that of FAT.
+_YOUNG = 2 * 10**9
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-
-
-class _Changed(Exception):
-    """What was read is not a state that ever was."""
+_is_regular, _SEPARATOR = stat.S_ISREG, os.sep
 
 
 def _settled(path: str, read: Callable[[str], T]) -> T:
     for _ in range(_ATTEMPTS):
         try:
             return read(path)
-        except _Changed:
+        except Changed:
             continue
     raise InputChanged(path)
-
-
-def _signature(found: os.stat_result) -> Signature:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -70,12 +65,48 @@ def file_digest(path: str | os.PathLike[str]) -> tuple[bytes, int]:
     return digest, signature[2]
 
 
-def file_input(path: str) -> tuple[Token, int]:
-    """The token of an input file, which ``inputs_unchanged`` compares with after the function ran, and its
-    size.
+def file_input(path: str, before: Sequence[Token] = ()) -> Token:
+    """The token of an input file, which ``inputs_unchanged`` compares with after the function ran.
+    ``before``: tokens of this very call, which is only looked at from another side now.
     """
-    digest, signature = _settled(path, _read_file)
-    return ("file", os.path.abspath(path), signature, digest), signature[2]
+    for token in before:
+        if token[0] == "file" and token[1] == _absolute(path):
+            return token
+    began = clock.now_ns()
+    digest, seen = _settled(path, _read_file)
+    stamp = None if max(seen[3], seen[4]) >= began - _YOUNG else seen
+    return "file", _absolute(path), stamp, digest, seen[2]
+
+
+def known_file(path: str) -> Token | None:
+    """The token of a file that has the stat that it had when it was read; None: it has to be looked at with
+    more care. For the quick way to a key: one system call.
+    """
+    known = memory.quick.get(path)
+    if known is None:
+        return None
+    seen, since, digest = known
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if (
+        found.st_mtime_ns != seen[3]
+        or found.st_ctime_ns != seen[4]
+        or found.st_ino != seen[1]
+        or found.st_size != seen[2]
+        or found.st_dev != seen[0]
+        or since > clock.now_ns()  # the clock was set back
+    ):
+        return None
+    return "file", path if path[0] == _SEPARATOR else _absolute(path), seen, digest, seen[2]
+
+
+def _absolute(path: str) -> str:
+    """Where a path leads from here, also after the function changed the working directory. ``..`` is left as
+    it is: behind a link it is not what the text says.
+    """
+    return path if path.startswith(_SEPARATOR) else os.path.join(os.getcwd(), path)
 
 
 def _read_file(path: str) -> tuple[bytes, Signature]:
@@ -83,46 +114,50 @@ def _read_file(path: str) -> tuple[bytes, Signature]:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInput(path, "FileType") from error
-    if not stat.S_ISREG(found.st_mode):
+    except ValueError as error:  # a NUL in it
+        raise MissingInput(path, "FileType", "is no possible path") from error
+    if not _is_regular(found.st_mode):
         kind = "a directory; declare DirType" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise MissingInput(path, "FileType", f"is {kind}")
-    return _read_regular(path)
+    return _content(path, found)
 
 
-def _read_regular(path: str | bytes) -> tuple[bytes, Signature]:
+def _content(path: str, found: os.stat_result) -> tuple[bytes, Signature]:
+    """The digest of a regular file whose stat was just taken, and the stat that the digest belongs to."""
+    trust = memory.trust(path, found)
+    if trust is not None and not trust[2]:
+        seen = signature_of(found)
+        digest = memory.find(path, seen, trust)
+        if digest is not None:
+            return digest, seen
+    return _read_regular(path, trust)
+
+
+def _read_regular(path: str, trust: Trust | None = None) -> tuple[bytes, Signature]:
+    began = clock.now_ns() if trust is not None else 0
     try:
         descriptor = os.open(
             path, _FLAGS
         )  # O_NONBLOCK: a FIFO that took the file's place meanwhile must not block us
     except FileNotFoundError as error:
-        raise _Changed from error
+        raise Changed from error
     try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise _Changed
-        digest, size = _digest_descriptor(descriptor, before.st_size)
-        signature = _signature(before)
-        if size != before.st_size or _signature(os.fstat(descriptor)) != signature:
-            raise _Changed
-        return digest, signature
+        if not _is_regular(before.st_mode):
+            raise Changed
+        signature = signature_of(before)
+        if trust is not None and trust[2]:
+            digest = memory.find(path, signature, trust)
+            if digest is not None:
+                return digest, signature
+        digest, size = digest_descriptor(descriptor, before.st_size)
+        if size != before.st_size or signature_of(os.fstat(descriptor)) != signature:
+            raise Changed
     finally:
         os.close(descriptor)
-
-
-def _digest_descriptor(descriptor: int, expected: int) -> tuple[bytes, int]:
-    if expected < _SMALL:
-        data = os.read(descriptor, _SMALL)
-        if len(data) == expected:
-            return blake3(data).digest(), expected
-        hasher, size = blake3(data), len(data)
-    else:
-        hasher, size = blake3(), 0
-    buffer = memoryview(bytearray(_BLOCK))
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        while count := file.readinto(buffer):
-            hasher.update(buffer[:count])
-            size += count
-    return hasher.digest(), size
+    if trust is not None:
+        memory.keep(path, signature, digest, began, trust)
+    return digest, signature
 
 
 # --- directories -------------------------------------------------------------------------------------------
@@ -140,115 +175,45 @@ def directory_digest(path: str | os.PathLike[str]) -> bytes:
     return _settled(os.fspath(path), _read_tree)[0]
 
 
-def directory_input(path: str) -> Token:
-    """The token of an input directory."""
+def _listed(path: str, found: os.stat_result) -> tuple[bytes, Signature]:
+    """As `_content`, for a file that the walk compares with its stat afterwards: a small one is not looked at
+    before, which saves a system call of six.
+    """
+    size = found.st_size
+    if size >= SMALL or memory.trust(path, found) is not None:
+        return _content(path, found)
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except FileNotFoundError as error:
+        raise Changed from error
+    try:
+        data = os.read(descriptor, size + 1)
+        seen = signature_of(os.fstat(descriptor))
+    except BlockingIOError as error:  # a FIFO took its place
+        raise Changed from error
+    finally:
+        os.close(descriptor)
+    if len(data) != size:
+        raise Changed
+    return blake3(data).digest(), seen
+
+
+def directory_input(path: str, before: Sequence[Token] = ()) -> Token:
+    """The token of an input directory; ``before`` as for `file_input`."""
+    for token in before:
+        if token[0] == "dir" and token[1] == _absolute(path):
+            return token
     digest, stamp = _settled(path, _read_tree)
-    return ("dir", os.path.abspath(path), stamp, digest)
+    return "dir", _absolute(path), stamp, digest, 0
 
 
-def _read_tree(path: str) -> tuple[bytes, bytes]:
+def _read_tree(path: str) -> tuple[bytes, object]:
     """Digest, and a stamp of all listings and stats."""
-    records, folders = _list_tree(path)
-    nodes: list[list[bytes]] = [[] for _ in folders]
-    digests: list[bytes] = [b""] * len(folders)
-    for record in reversed(
-        records
-    ):  # a folder is listed before what it holds, so its content is complete here
-        folder, name, kind, executable, detail, own = record
-        if kind == "f":
-            digest, signature = _read_regular(os.path.join(folders[folder], name))
-            if signature != detail:
-                raise _Changed
-        elif kind == "d":
-            digest = digests[own] = _node_digest(nodes[own])
-        else:
-            digest = blake3(detail).digest()  # type: ignore[arg-type]
-        mark = kind.encode() + (b"x" if executable else b"-")
-        nodes[folder].append(mark + pack_u64(len(name)) + name + digest)
-    if _list_tree(path) != (records, folders):
-        raise _Changed
-    return _node_digest(nodes[0]), _stamp(records)
-
-
-def _node_digest(entries: list[bytes]) -> bytes:
-    # By raw name: the name starts at byte 10, behind kind, exec bit and length, and no name contains what
-    # follows it.
-    entries.sort(key=lambda entry: entry[10:-32])
-    return blake3(pack_u64(len(entries)) + b"".join(entries)).digest()
-
-
-def _stamp(records: Sequence[Record]) -> bytes:
-    return blake3(repr(records).encode()).digest()
-
-
-def _list_tree(path: str) -> tuple[list[Record], list[bytes]]:
-    """Everything below a directory, each folder before its content, and the folders' paths by number."""
-    try:
-        root = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingInput(path, "DirType") from error
-    if not stat.S_ISDIR(root.st_mode):
-        kind = "a file; declare FileType" if stat.S_ISREG(root.st_mode) else "no directory"
-        raise MissingInput(path, "DirType", f"is {kind}")
-    records: list[Record] = []
-    folders = [os.fsencode(path)]
-    places = [(-1, root.st_dev, root.st_ino)]  # parent's number, device, inode
-    number = 0
-    while number < len(folders):
-        for entry in _sorted_entries(folders[number]):
-            kind, executable, detail, found = _look_at(path, entry)
-            own = 0
-            if found is not None:
-                _refuse_loop(path, entry, places, number, found)
-                own = len(folders)
-                folders.append(entry.path)
-                places.append((number, found.st_dev, found.st_ino))
-            records.append((number, entry.name, kind, executable, detail, own))
-        number += 1
-    return records, folders
-
-
-def _sorted_entries(folder: bytes) -> list[os.DirEntry[bytes]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _Changed from error
-
-
-def _look_at(path: str, entry: os.DirEntry[bytes]) -> tuple[str, bool, object, os.stat_result | None]:
-    """Kind, exec bit, signature or link text, and the stat of a folder."""
-    try:
-        found = os.stat(entry.path)
-    except OSError as error:
-        # A link to nowhere, or to itself (ELOOP), is a thing of its own: editors leave such locks behind.
-        if not os.path.islink(entry.path):
-            raise _Changed from error
-        if isinstance(error, PermissionError):
-            raise
-        return "l", False, os.readlink(entry.path), None
-    if stat.S_ISDIR(found.st_mode):
-        return "d", False, None, found
-    if not stat.S_ISREG(found.st_mode):
-        raise MissingInput(path, "DirType", f"holds {_shown(entry)}, which is neither a file nor a directory")
-    return "f", bool(found.st_mode & stat.S_IXUSR), _signature(found), None
-
-
-def _refuse_loop(
-    path: str,
-    entry: os.DirEntry[bytes],
-    places: list[tuple[int, int, int]],
-    parent: int,
-    found: os.stat_result,
-) -> None:
-    while parent >= 0:
-        parent, device, inode = places[parent]
-        if (device, inode) == (found.st_dev, found.st_ino):
-            raise MissingInput(path, "DirType", f"holds {_shown(entry)}, a link to a folder that it lies in")
-
-
-def _shown(entry: os.DirEntry[bytes]) -> str:
-    return repr(os.fsdecode(entry.path))
+    began = clock.now_ns()
+    walked = Walked(path, _listed)
+    if Walked(path).stamp != walked.stamp:
+        raise Changed
+    return walked.digest, None if walked.newest >= began - _YOUNG else walked.stamp
 
 
 # --- after the run -----------------------------------------------------------------------------------------
@@ -257,19 +222,28 @@ def _shown(entry: os.DirEntry[bytes]) -> str:
 def inputs_unchanged(inputs: Sequence[Token]) -> str | None:
     """The path of an input whose content is no longer what the key says; None if all are as they were.
 
-    Cheap where nothing was touched: content is read again only where a stat differs.
+    Cheap where nothing was touched: content is read again only where a stat differs, or was too young at the
+    time to tell one content from the next.
     """
-    for kind, path, stamp, digest in inputs:
+    for kind, path, stamp, digest, _ in inputs:
         try:
             if kind == "file":
-                if _signature(os.stat(path)) != stamp and _settled(path, _read_file)[0] != digest:
+                if _stat_now(path) != stamp and _settled(path, _read_file)[0] != digest:
                     return path
-            elif _stamp(_list_tree(path)[0]) != stamp and _settled(path, _read_tree)[0] != digest:
+            elif (stamp is None or Walked(path).stamp != stamp) and _settled(path, _read_tree)[0] != digest:
                 return path
-        except (
-            OSError,
-            InputChanged,
-            _Changed,
-        ):  # gone, unreadable, or still being written (MissingInput is an OSError)
-            return path
+        except (OSError, InputChanged, Changed):
+            return path  # gone, unreadable, or still being written (MissingInput is an OSError)
     return None
+
+
+def _stat_now(path: str) -> Signature:
+    found = os.stat(path)
+    trust = memory.trust(path, found)
+    if trust is None or not trust[2]:
+        return signature_of(found)
+    descriptor = os.open(path, _FLAGS)
+    try:
+        return signature_of(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)

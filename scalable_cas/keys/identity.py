@@ -1,5 +1,5 @@
 """Names of functions and classes that are the same in a script, under ``-m``, when imported, and in a spawned
-worker.
+worker; and what of a callable is an input besides its arguments.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
+
+
+_FUNCTION = type(lambda: None)
 
 
 class _Probe:
@@ -135,3 +138,47 @@ def cached_identity(function: Any) -> bytes | None:
     identity: Any = function.__scalable_identity__
     known: bytes = identity() if callable(identity) else identity  # with ``_code=``, made when asked for
     return known
+
+
+def known_as_of(function: Any) -> tuple[str, str | None]:
+    """``module:qualname``, and the fingerprint of the code where the name does not tell functions apart."""
+    inner = definition(function)
+    code = getattr(inner, "__code__", None)
+    name = function_name(function if hasattr(function, "__qualname__") else inner)
+    if code is None or not isinstance(inner, _FUNCTION):
+        return name, None
+    if inner.__name__ != "<lambda>" and has_file(code, inner.__module__):
+        return name, None
+    from .code import fingerprint
+
+    return name, fingerprint(inner)  # type: ignore[arg-type]
+
+
+def owner_of(function: Any) -> object | None:
+    """What a function is bound to, or a callable instance itself: it is an input like any other. None for
+    functions.
+    """
+    while (inner := unbound(function)) is not None and not hasattr(function, "__self__"):
+        function = inner
+    own = getattr(function, "__self__", None)
+    if own is not None:
+        return None if isinstance(own, type(sys)) else own
+    # What has a name of its own is a function in some form (C, numba, lru_cache); what has none is an object
+    # of a class.
+    return None if hasattr(function, "__qualname__") or hasattr(function, "__name__") else function
+
+
+def capturing_layers(function: Any) -> list[Any]:
+    """The plain functions that captured something, outermost first: the function, and what it wraps by
+    ``functools.wraps``.
+    """
+    while (inner := unbound(function)) is not None:
+        function = inner
+    layers: list[Any] = []
+    while function is not None and function not in layers:
+        if layers and is_cached(function):
+            break  # a cached function of its own
+        if isinstance(function, _FUNCTION):
+            layers.append(function)
+        function = getattr(function, "__wrapped__", None)
+    return layers if any(layer.__closure__ for layer in layers) else []

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     Decompose = Callable[[Any, "Walk"], Node]
 
 # Modes: whether the order of the children counts, whether they are pairs, and how a path names them.
-ITEMS, SET, PAIRS, ATTRS, ORDERED, PARTS = range(6)
+ITEMS, SET, PAIRS, ATTRS, ORDERED, PARTS, DONE = range(7)
 # ITEMS   in order, [0]          SET     encodings sorted, {item}
 # PAIRS   sorted, ["key"]        ATTRS   sorted, .name          ORDERED   pairs in order, ["key"]
 # PARTS   in order; a part adds nothing to the path: it is the value itself, seen from one side
+# DONE    no children: the prefix is the whole encoding (an array of numbers, whose type may need a node too)
 PAIRED = frozenset((PAIRS, ATTRS, ORDERED))
 SORTED = frozenset((SET, PAIRS, ATTRS))
 
@@ -47,17 +48,28 @@ class Walk:
     """What one encoding of one argument carries along.
 
     ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H``
-    digests only. ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__``
-    what would be refused. ``inputs``: tokens of the files that were read (files.py); None in the quick path
-    of a call, which has none.
+    digests, and large arrays, only. ``structural``: the argument was declared ``ObjectType``: take apart by
+    ``__reduce_ex__`` what would be refused. ``computing``: it was declared ``UtilityType``: data that is not
+    in memory yet may be computed or read. ``inputs``: tokens of the files that were read (files.py); None in
+    the quick path of a call, which has none. ``before``: such tokens of the same call, which need not be read
+    again.
     """
 
-    __slots__ = ("inputs", "memo", "structural")
+    __slots__ = ("before", "computing", "inputs", "memo", "structural")
 
-    def __init__(self, inputs: list[Token] | None = None, *, structural: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: list[Token] | None = None,
+        *,
+        structural: bool = False,
+        computing: bool = False,
+        before: Sequence[Token] = (),
+    ) -> None:
         self.memo: dict[int, tuple[bytes, object]] = {}
         self.structural = structural
+        self.computing = computing
         self.inputs = inputs
+        self.before = before
 
 
 class Raw:
@@ -69,6 +81,13 @@ class Raw:
         self.data = data
 
 
+class Labelled(list):  # type: ignore[type-arg]
+    """Children of a node of parts whose places have names: ``label(place)`` is what a path calls one."""
+
+    __slots__ = ("label",)
+    label: Callable[[int], str]
+
+
 class Fields(dict):  # type: ignore[type-arg]  # a plain dict for the encoding; only its paths read .name
     """The attributes of an object: encoded as a dict, named in paths as attributes."""
 
@@ -77,6 +96,15 @@ class Fields(dict):  # type: ignore[type-arg]  # a plain dict for the encoding; 
 
 class Structural:
     """A value declared ``ObjectType``: encoded as itself, in a walk that may use ``__reduce_ex__``."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Computing:
+    """A value declared ``UtilityType``: encoded as itself, in a walk that may compute what is lazy."""
 
     __slots__ = ("value",)
 
@@ -102,3 +130,12 @@ def typed_node(kind: str, parts: Sequence[Any]) -> Node:
 def head(prefix: bytes, count: int) -> bytes:
     """Start of an encoded node: prefix and number of children (pairs count once)."""
     return prefix + pack_u64(count)
+
+
+def column_label(name: object) -> str:
+    """What a column is called in a path."""
+    if type(name) is str:
+        return f' column "{name if len(name) <= 40 else name[:39] + "…"}"'
+    return (
+        f" column {name}" if type(name) is int and abs(name) < 10**9 else f" column [{type(name).__name__}]"
+    )

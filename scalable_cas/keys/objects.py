@@ -12,7 +12,7 @@ import sys
 from .callables import class_part, of_class
 from .nodes import PAIRS, SET, Fields, Raw, Refused, Viewed, typed_node
 from .refusals import has_reason, reason_for
-from .registry import library_handlers
+from .registry import CLOSED, library_handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,10 +92,12 @@ def _from_library(kind: type) -> Found | None:
             return None, _refusal(kind)
         leaves, nodes = handlers
         leaf, node = leaves.get(base), nodes.get(base)
+        if (leaf is not None or node is not None) and base is kind:
+            return leaf, node
+        if base.__module__.partition(".")[0] in CLOSED and not _is_enum(kind):
+            return None, _refusal(kind)
         if leaf is None and node is None:
             continue
-        if base is kind:
-            return leaf, node
         if _family_without_base(kind) or not _pickles_like(kind, base):
             return None
         return None, _subclass(kind, leaf, node)
@@ -132,6 +134,11 @@ def _is_enum(kind: type) -> bool:
     return enum is not None and issubclass(kind, enum.Enum)
 
 
+def _is_pydantic(kind: type) -> bool:
+    pydantic = sys.modules.get("pydantic.main")
+    return pydantic is not None and issubclass(kind, pydantic.BaseModel)
+
+
 def _family(kind: type) -> Decompose | None:
     if _is_enum(kind):
         return _of_enum(kind)
@@ -140,6 +147,11 @@ def _family(kind: type) -> Decompose | None:
         from dataclasses import fields as fields_of
 
         return _of_fields("dataclass", kind, base, {field.name: field.metadata for field in fields_of(kind)})
+    if _is_pydantic(kind):
+        from .models import model_handler
+
+        own = next(base for base in kind.__mro__ if base.__module__.partition(".")[0] == "pydantic")
+        return model_handler(kind) if _pickles_like(kind, own) else None
     fields = _class_attribute(kind, "__attrs_attrs__")
     if fields is not _ABSENT:
         return _of_fields("attrs", kind, base, {field.name: field.metadata for field in fields})

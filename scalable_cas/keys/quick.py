@@ -12,6 +12,7 @@ from blake3 import blake3
 from .encode import encode, encode_quickly
 from .nodes import GiveUp, Refused
 from .tags import I_TAG, encode_str, pack_int
+from .wrappers import file_part, quick_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,14 +50,17 @@ class Quick:
         self.kept = sorted(
             (i for i, name in enumerate(names) if name not in ignore), key=lambda i: encode_str(names[i])
         )
-        self.exact = {i: declared[names[i]].exact for i in self.kept if names[i] in declared}
+        self.files = [i for i in self.kept if names[i] in declared and declared[names[i]].is_file]
+        self.exact = {
+            i: declared[names[i]].exact for i in self.kept if names[i] in declared and i not in self.files
+        }
         self.labels = [b"a" + encode_str(names[i]) for i in self.kept]
         self.header = header
         self.captured = captured
         self.templates: dict[str | None, list[bytes]] = {}
 
     def possible(self) -> bool:
-        """Whether a call can ever be quick. With ``*args`` or a declared file there is always more to do."""
+        """Whether a call can ever be quick. With ``*args`` or a declared folder there is more to do."""
         open_ended = self.parameters.rest is not None or self.parameters.keywords is not None
         return not open_ended and None not in self.exact.values()
 
@@ -71,9 +75,13 @@ class Quick:
             if type(values[place]) is not wanted and values[place] is not None:
                 return None
         try:
+            if self.files:
+                values, parts, _ = self._known(values)
             encoded = encode_quickly([values[i] for i in self.kept])
         except _DOUBTS:
             return None
+        for place, part in parts if self.files else ():
+            encoded[self.kept.index(place)] = part
         names = self.parameters.names
         return [("a", names[i], blake3(data).digest()) for i, data in zip(self.kept, encoded, strict=True)]
 
@@ -89,6 +97,10 @@ class Quick:
 
     def binder(self, careful: Bind, constant: bytes) -> Bind:
         """The ``bind`` of a function; ``careful`` is its other way, ``constant`` the key of the hash."""
+        if self.files and len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
+            return self._one_file(careful, constant)
+        if self.files:
+            return self._with_files(careful, constant)
         if len(self.parameters.names) == len(self.kept) == 1 and self.captured is None:
             return self._one(careful, constant)
         return self._many(careful, constant)
@@ -114,6 +126,64 @@ class Quick:
                     return careful(args, kwargs, seed)
                 data = start + encoded
             return blake3(data, key=constant).digest(), args, kwargs, ()
+
+        return bind
+
+    def _known(self, values: Sequence[Any]) -> tuple[list[Any], list[tuple[int, bytes]], list[Token]]:
+        """The values without those that are files, whose encodings come apart: (place, encoding).
+
+        Raises:
+            GiveUp: a file is not known by its stat. The quick way never reads one: the careful way might come
+                after, and read it again.
+        """
+        values, parts, inputs = [*values], [], []
+        for place in self.files:
+            if values[place] is not None:
+                token = quick_file(values[place])
+                if token is None:
+                    raise GiveUp
+                inputs.append(token)
+                parts.append((place, file_part(token)))
+                values[place] = None
+        return values, parts, inputs
+
+    def _one_file(self, careful: Bind, constant: bytes) -> Bind:
+        """Of one parameter, declared `FileType`."""
+        templates, template = self.templates, self.template
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            token = quick_file(args[0]) if len(args) == 1 and not kwargs else None
+            if token is None:
+                return careful(args, kwargs, seed)
+            data = (templates.get(seed) or template(seed))[0] + file_part(token)
+            return blake3(data, key=constant).digest(), args, kwargs, (token,)
+
+        return bind
+
+    def _with_files(self, careful: Bind, constant: bytes) -> Bind:
+        templates, template, captured = self.templates, self.template, self.captured
+        count, known = len(self.parameters.names), self._known
+        arrange, checks, pick = self.parameters.arrange, [*self.exact.items()], _picker(self.kept, count)
+        gaps = {place: 2 * self.kept.index(place) + 1 for place in self.files}
+
+        def bind(args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
+            values: Any = arrange(args, kwargs)
+            if values is None:
+                return careful(args, kwargs, seed)
+            for place, wanted in checks:
+                if type(values[place]) is not wanted and values[place] is not None:
+                    return careful(args, kwargs, seed)
+            pieces = (templates.get(seed) or template(seed))[:]
+            try:
+                values, parts, inputs = known(values)
+                pieces[1::2] = encode_quickly(values if pick is None else pick(values))
+            except _DOUBTS:
+                return careful(args, kwargs, seed)
+            for place, part in parts:
+                pieces[gaps[place]] = part
+            if captured is not None:
+                pieces += sorted(b"c" + encode(name) + data for _, name, data in captured(inputs))
+            return blake3(b"".join(pieces), key=constant).digest(), args, kwargs, tuple(inputs)
 
         return bind
 

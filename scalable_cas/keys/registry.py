@@ -7,7 +7,7 @@ type, then the MRO), the table of its library, the families of objects.py, refus
 
 from __future__ import annotations
 
-from .nodes import ATTRS, ITEMS, PAIRS, SET, Fields, Raw, Structural, Viewed
+from .nodes import ATTRS, ITEMS, PAIRS, SET, Computing, Fields, Raw, Structural, Viewed
 from .tags import (
     FALSE,
     NONE,
@@ -55,7 +55,9 @@ FIXED_NODES: dict[type, Decompose] = {
     frozenset: lambda value, _: (b"z", SET, [*value]),
     Fields: lambda value, _: (b"d", ATTRS, [*value.items()]),
     Viewed: lambda value, walk: value.node(value.value, walk),
-    Structural: lambda value, _: (b"", ITEMS, (value.value,)),  # the engine treats it itself, before it asks
+    # the engines treat these two themselves, before they ask
+    Structural: lambda value, _: (b"", ITEMS, (value.value,)),
+    Computing: lambda value, _: (b"", ITEMS, (value.value,)),
 }
 
 # What is known so far, per exact type. Grows with the types that are met; emptied when absurdly many (classes
@@ -86,14 +88,27 @@ LIBRARIES: dict[str, str | None] = {
     "uuid": "stdlib:uuid_handlers",
     "functools": "callables:functools_handlers",
     "operator": "callables:operator_handlers",
-    "numpy": None,
-    "pandas": None,
-    "pyarrow": None,
-    "polars": None,
-    "xarray": None,
-    "scipy": None,
-    "torch": None,
+    "numpy": "arrays:numpy_handlers",
+    # what numpy loads only at first need, in 50 ms
+    "numpy.char": "arrays:char_handlers",
+    **dict.fromkeys(("numpy.ma", "numpy.ma.core"), "masked:masked_handlers"),
+    **dict.fromkeys(
+        (
+            *("numpy.polynomial.polynomial", "numpy.polynomial.chebyshev", "numpy.polynomial.legendre"),
+            *("numpy.polynomial.hermite", "numpy.polynomial.hermite_e", "numpy.polynomial.laguerre"),
+        ),
+        "arrays:polynomial_handlers",
+    ),
+    "pandas": "frames:pandas_handlers",
+    "pyarrow": "arrow:arrow_handlers",
+    "polars": "polars:polars_handlers",
+    "xarray": "xarrays:xarray_handlers",
+    "scipy": "sparse:scipy_handlers",
+    "torch": "tensors:torch_handlers",
 }
+# Libraries whose types hold state that Python does not see, or that their attributes do not tell. What they
+# have no handler for is refused, and so is a subclass of any of their types: it may hold more than its base.
+CLOSED = frozenset(("numpy", "pandas", "polars", "pyarrow", "scipy", "torch", "xarray"))
 _loaded: dict[str, Handlers] = {}
 
 

@@ -12,10 +12,10 @@ import os
 from blake3 import blake3
 
 from .encode import encode
-from .files import directory_input, file_input
-from .nodes import GiveUp, Raw, Refused, Structural, Viewed, Walk, typed_node
+from .files import directory_input, file_input, known_file
+from .nodes import Computing, GiveUp, Raw, Refused, Structural, Viewed, Walk, head, typed_node
 from .registry import FIXED_NODES, NODES
-from .tags import encode_bytes, encode_int
+from .tags import encode_bytes, encode_int, typed_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ObjectType(GenericType):
 
 
 class UtilityType(GenericType):
-    """Arrays, frames and the like, by their content."""
+    """Arrays, frames and the like, by their content; what is lazy is computed or read for it."""
 
     __slots__ = ()
 
@@ -122,14 +122,34 @@ def content_id(value: GenericType) -> bytes:
 
 def _of_file(value: FileType, walk: Walk) -> Node:
     inputs = _inputs(walk)
-    token, size = file_input(os.fspath(value))
+    token = file_input(os.fspath(value), walk.before)
     inputs.append(token)
-    return typed_node("file", (Raw(encode_bytes(token[3])), size))
+    return typed_node("file", (Raw(encode_bytes(token[3])), token[4]))
+
+
+def file_part(token: Token) -> bytes:
+    """What ``encode`` gives for the file of this token; for the quick way."""
+    return _FILE + encode_bytes(token[3]) + encode_int(token[4])
+
+
+def quick_file(value: object) -> Token | None:
+    """The token of a file that is known by its stat, from an argument declared `FileType`; None: the careful
+    way has to look.
+    """
+    if type(value) is not str:
+        if type(value) is FileType:
+            value = value.value
+        elif isinstance(value, GenericType) or not hasattr(value, "__fspath__"):
+            return None
+        value = os.fspath(value)  # type: ignore[call-overload]
+        if type(value) is not str:
+            return None
+    return known_file(value)
 
 
 def _of_directory(value: DirType, walk: Walk) -> Node:
     inputs = _inputs(walk)
-    token = directory_input(os.fspath(value))
+    token = directory_input(os.fspath(value), walk.before)
     inputs.append(token)
     return typed_node("dir", (Raw(encode_bytes(token[3])),))
 
@@ -177,11 +197,12 @@ def _hash_of(value: Any) -> int:
     return int(number)
 
 
+_FILE = head(typed_prefix("file"), 2)
 _OWN: dict[type, Any] = {
     FileType: _of_file,
     DirType: _of_directory,
     ValueType: lambda value, _: typed_node("ValueType", (value.value,)),
-    UtilityType: lambda value, _: typed_node("UtilityType", (value.value,)),
+    UtilityType: lambda value, _: typed_node("UtilityType", (Computing(value.value),)),
     ObjectType: lambda value, _: typed_node("ObjectType", (Structural(value.value),)),
 }
 for _table in (FIXED_NODES, NODES):

@@ -15,6 +15,7 @@ from scalable_cas import clock, config
 from scalable_cas.errors import ConfigError, ScalableCasError, StoreNotFound
 from scalable_cas.format.layout import FORMAT_FILE, JOURNAL, TMP
 from scalable_cas.ops.summary import Files, quarantined
+from scalable_cas.ops.unique import REMEDIES, unique_arguments
 from scalable_cas.storage import netfs
 from scalable_cas.storage.drafts import leftovers
 from scalable_cas.store.core import StoreCore
@@ -273,10 +274,20 @@ def _open(root: str) -> Iterator[Check]:
                 yield Check("index", WRONG, f"{where} is on a network file system ({kind})", remedy)
             else:
                 yield Check("index", OK, f"{where}, {store.index.count('refs'):,} entries")
+            yield from _keys(store)
     except StoreNotFound:
         yield Check("index", NOTE, "the store was removed just now")
     except (ScalableCasError, OSError) as error:
         yield Check("index", WRONG, str(error), _remedy(error))
+
+
+def _keys(store: StoreCore) -> Iterator[Check]:
+    found = [*unique_arguments(store)]
+    if not found:
+        yield Check("keys", OK, "no argument looks as if it made every key unique")
+    for function, argument, calls, kind in found:
+        detail = f"{function}: {argument} is {kind}, another one in each of {calls:,} calls: nothing can hit"
+        yield Check("keys", NOTE, detail, REMEDIES[kind])
 
 
 def _remedy(error: Any) -> str:

@@ -164,7 +164,7 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
             progress=None if progress is None else lambda done: progress("mark", done, total),
         )
         known = {
-            oid: rows.ObjectRow(row).kind
+            oid: found.kind if (found := rows.object_row(row)) is not None else 0
             for oid, row in snapshot.cursor(db=store.index.environment.db["objects"])
         }
     for oid in store.objects.names():

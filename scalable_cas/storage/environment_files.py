@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DATABASES = ("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust")
+DATABASES = ("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust", "files")
 #: Address space, not disk: LMDB's file grows as it fills. Halved until the system grants it (``ulimit -v`` is
 #: common under batch schedulers).
 MAP_BYTES = 64 << 30

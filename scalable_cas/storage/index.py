@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NUMBER = Struct(">Q")
 _ACCESS = Struct(">QQ")  # last use (ns), number of flushes that saw a use
+#: Rows of input files, of about 150 bytes each on the disk.
+MOST_FILES = 1_000_000
 BATCH = 1000  # rows per read transaction in a scan: about 1 ms
 
 
@@ -115,7 +117,11 @@ class Index:
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What is known of an object's place, or None."""
         found = self._get("objects", oid)
-        return rows.ObjectRow(found) if found else None
+        return rows.object_row(found)
+
+    def file(self, key: bytes) -> bytes | None:
+        """The row of an input file that was read; its tag is the reader's to check."""
+        return self._get("files", key)
 
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
@@ -205,6 +211,7 @@ class Changes:
         self._get = transaction.get
         self._delete = transaction.delete
         self._drop = transaction.drop
+        self._stat = transaction.stat
         self._db = index.environment.db
         self._named: set[bytes] = set()
 
@@ -241,7 +248,7 @@ class Changes:
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What this transaction sees of an object's place."""
         found = self._get(oid, db=self._db["objects"])
-        return rows.ObjectRow(found) if found else None
+        return rows.object_row(found)
 
     def drop_object(self, oid: bytes) -> None:
         """Forget where an object lies."""
@@ -306,6 +313,15 @@ class Changes:
     def drop_run(self, key: bytes) -> None:
         """Remove the counters of one process of a run."""
         self._delete(key, db=self._db["runs"])
+
+    def put_files(self, found: dict[bytes, bytes]) -> None:
+        """Write what was read of input files. Past `MOST_FILES` rows the table begins anew: what is in use
+        comes back at its next reading, and no age has to be kept.
+        """
+        if self._stat(self._db["files"])["entries"] > MOST_FILES:
+            self.clear("files")
+        for key, row in found.items():
+            self._put(key, row, db=self._db["files"])
 
     def clear(self, *databases: str) -> None:
         """Empty tables, to fill them anew."""

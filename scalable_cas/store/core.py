@@ -27,6 +27,7 @@ from scalable_cas.storage.secret import user_secret
 from scalable_cas.store import lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
 from scalable_cas.store.flight import Flights
+from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
 from scalable_cas.store.reader import make_reader
 from scalable_cas.store.writer import Pending, Writer
@@ -58,6 +59,7 @@ _PARTS = (
     "index",
     "flights",
     "notes",
+    "known_files",
     "writer",
     "read",
 )
@@ -129,6 +131,8 @@ class StoreCore:
         self.flights = Flights(f"{self.index_path}/flight.lock")
         self.notes = Notes(telemetry=self.environ.telemetry and not self.read_only)
         self.writer = Writer(self)
+        on = self.environ.stat_cache and self.settings.get("stat_cache") == "on"
+        self.known_files = KnownFiles(self) if on else None
         self.read: Callable[..., Any] = make_reader(self)
         lifecycle.register(self)
         self.flush()

@@ -102,7 +102,7 @@ class _Filling:
     def empty(self, changes: Changes) -> None:
         """Empty the tables that are filled here, and say that they are not complete."""
         changes.set_number("filled", 0)
-        changes.clear("refs", "records", "objects", "functions")
+        changes.clear("refs", "records", "objects", "functions", "files")
 
     def finish(self, changes: Changes, journaled: _Journaled) -> None:
         """Pins; go on counting where the journal stopped; say that all is there."""

@@ -102,7 +102,7 @@ def run_id() -> bytes:
         parent = process.parent_process() if process is not None else None
         if parent is not None and parent.pid is not None:
             pid = parent.pid
-        _root = f"{_boot()}.{pid}.{start_ticks(pid)}".encode()
+        _root = f"{boot()}.{pid}.{start_ticks(pid)}".encode()
     return _root
 
 
@@ -111,7 +111,8 @@ def settle_run() -> None:
     run_id()
 
 
-def _boot() -> str:
+def boot() -> str:
+    """A name of this start of the machine; "0" where there is none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read(8)

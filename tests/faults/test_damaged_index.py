@@ -81,6 +81,21 @@ def test_each_file_of_the_index(whole, name, content):
     assert findings(whole) == []
 
 
+def test_damaged_rows_of_objects_break_nothing(whole):
+    """Found by damaged images: a flipped length of a row made `cache_info` raise."""
+    with Store.open(whole) as store:
+        names = [*store.objects.names()]
+        store.index.write(
+            lambda changes: [changes.put_object(oid, b"damaged" * (i % 3)) for i, oid in enumerate(names)]
+        )
+    assert quick.cache_info().entries == 40
+    all_hits()
+    with Store.open(whole) as store:
+        assert not store.gc(dry_run=True).entries
+        store.gc()
+    all_hits()
+
+
 def test_a_rebuilt_index_is_reported_once(whole):
     overwrite(whole / "index" / "data.mdb", b"damaged" * 1000)
     with recorded() as texts:

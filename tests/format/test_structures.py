@@ -29,15 +29,20 @@ refs = st.builds(
     parts=st.lists(st.tuples(st.sampled_from("avkc"), texts, names), max_size=4),
     sequence=st.integers(0, 2**40),
 )
+OUTLINES = st.lists(st.just([0, 1]) | st.just([1, "list", "", b"12345678"]), max_size=3)
 FIELDS = [name for name in record.Record.__slots__ if name != "extra"]
 
 
 def _fields(item):
-    return {name: list(getattr(item, name)) if name == "parts" else getattr(item, name) for name in FIELDS}
+    return {
+        name: list(getattr(item, name)) if name in ("parts", "outlines") else getattr(item, name)
+        for name in FIELDS
+    }
 
 
-@given(item=refs)
-def test_a_record_comes_back(item):
+@given(item=refs, outlines=OUTLINES, seed=st.just(b"") | st.binary(min_size=8, max_size=8))
+def test_a_record_comes_back(item, outlines, seed):
+    item.outlines, item.seed, item.packages = outlines, seed, {"python": "3.13.0"} if seed else {}
     again = record.unpack(item.pack())
     assert _fields(again) == _fields(item)
     assert again.rowkey == item.fnid + item.key

@@ -14,6 +14,7 @@ import decimal
 import fractions
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import ipaddress
 import json
@@ -277,15 +278,23 @@ LIBRARY_VALUES = {**golden_arrays.VALUES, **golden_frames.VALUES}
 
 
 def missing_libraries(expression):
-    """Which libraries the expression needs and this Python does not have."""
-    return [
-        name for name in LIBRARY_VALUES.get(expression, {}).values() if importlib.util.find_spec(name) is None
-    ]
+    """Which libraries the expression needs and this Python does not have. `name>=1.2` asks for a version."""
+    return [name for name in LIBRARY_VALUES.get(expression, {}).values() if not is_there(name)]
+
+
+@functools.cache
+def is_there(wanted):
+    name, _, least = wanted.partition(">=")
+    package = name.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        return False
+    have = re.findall(r"\d+", importlib.metadata.version(package)) if least else []
+    return [*map(int, have)] >= [*map(int, least.split("."))] if least else True
 
 
 def value(expression):
     libraries = LIBRARY_VALUES.get(expression, {})
-    names = {alias: importlib.import_module(name) for alias, name in libraries.items()}
+    names = {alias: importlib.import_module(name.partition(">=")[0]) for alias, name in libraries.items()}
     return eval(expression, {**NAMES, **vars(golden_arrays), **vars(golden_frames), **names})
 
 

@@ -6,19 +6,26 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shutil
 import socket
 import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Optional
 
 import pytest
 from blake3 import blake3
 
+from scalable_cas import clock
 from scalable_cas.errors import InputChanged, MissingInput
-from scalable_cas.keys import files
+from scalable_cas.keys import files, hashing
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import encode
 from scalable_cas.keys.files import directory_digest, file_digest, inputs_unchanged
-from scalable_cas.keys.wrappers import DirType, FileType
+from scalable_cas.keys.stats import memory
+from scalable_cas.keys.wrappers import DirType, FileType, ValueType
 
 
 def function(p, q=None):
@@ -299,15 +306,15 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatc
 
 
 def test_a_folder_that_changes_while_it_is_read_is_read_again(folder, monkeypatch):
-    real, left = files._read_regular, [1]
+    real, left = files._listed, [1]
 
-    def read(path):
+    def read(path, found):
         if left[0]:
             left[0] -= 1
             write(folder / f"new{left[0]}")
-        return real(path)
+        return real(path, found)
 
-    monkeypatch.setattr(files, "_read_regular", read)
+    monkeypatch.setattr(files, "_listed", read)
     digest = directory_digest(folder)
     assert digest == directory_digest(folder)
     left[0] = 1000
@@ -351,20 +358,292 @@ def test_after_the_run(tmp_path):
     assert inputs_unchanged(()) is None
 
 
-def test_an_untouched_input_is_not_read_again(tmp_path, monkeypatch):
-    tokens = FILE.bind((write(tmp_path / "f"),), {}, None)[3]
-
-    def read(path):
-        raise AssertionError(path)
-
-    monkeypatch.setattr(files, "_read_file", read)
-    assert inputs_unchanged(tokens) is None
+def test_an_untouched_input_is_not_read_again_unless_it_was_young(tmp_path, monkeypatch):
+    """One clock tick may have seen two contents, and they have one stat."""
+    read = []
+    for name in ("_read_file", "_read_tree"):
+        real = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda path, real=real: (read.append(path), real(path))[1])
+    path = write(tmp_path / "folder" / "f")
+    young = FILE.bind((path,), {}, None)[3] + FOLDER.bind((path.parent,), {}, None)[3]
+    now = clock.now_ns()
+    monkeypatch.setattr(clock, "now_ns", lambda: now + 3 * 10**9)
+    old = FILE.bind((path,), {}, None)[3] + FOLDER.bind((path.parent,), {}, None)[3]
+    read.clear()
+    assert inputs_unchanged(old) is None
+    assert read == []
+    assert inputs_unchanged(young) is None
+    assert read == [str(path), str(path.parent)]
 
 
 def test_tokens_of_inline_wrappers(tmp_path):
     path = write(tmp_path / "f")
     _, _, _, inputs = CallKeyer(function, arg_types={}).bind(({"deep": [FileType(path)]},), {}, None)
     assert [token[1] for token in inputs] == [str(path)]
+
+
+# --- declared in every way ---------------------------------------------------------------------------------
+
+
+def rest(*p):
+    return p
+
+
+def named(**p):
+    return p
+
+
+def with_default(p="one"):
+    return p
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    """Two files of one content and one of another, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("one", b"1"), ("copy", b"1"), ("two", b"2")):
+        write(tmp_path / name, text)
+    return tmp_path
+
+
+FILES = {
+    "one": (FileType, lambda name: name),
+    "or None": (FileType | None, lambda name: name),
+    "Optional": (Optional[FileType], lambda name: name),  # noqa: UP045 - what older code has
+    "list": (list[FileType], lambda name: ["two", name]),
+    "list or None": (list[FileType] | None, lambda name: ["two", name]),
+    "list of some": (list[FileType | None], lambda name: [None, name]),
+    "tuple": (tuple[FileType, ...], lambda name: ("two", name)),
+    "dict": (dict[str, FileType], lambda name: {"b": "two", "a": name}),
+    "dict of lists": (dict[str, list[FileType]], lambda name: {"a": ["two", name]}),
+    "folders": (list[DirType], lambda name: [f"in-{name}"]),
+    "plain": (ValueType, lambda name: [{"deep": (FileType(name),)}]),
+}
+
+
+@pytest.mark.parametrize(("declared", "make"), FILES.values(), ids=FILES.keys())
+def test_every_way_to_declare_files(three, declared, make):
+    for name in ("one", "copy", "two"):
+        (three / f"in-{name}").mkdir()
+        shutil.copy(three / name, three / f"in-{name}" / "file")
+    for called, call in ((function, lambda v: (v,)), (rest, lambda v: (v, v))):
+        made = CallKeyer(called, arg_types={"p": declared})
+        one, copy, two = (made.bind(call(make(name)), {}, None) for name in ("one", "copy", "two"))
+        assert one[0] == copy[0] != two[0]
+        assert one[1] == call(make("one"))  # what the function gets is what was given
+        changed = three / "in-one" / "file" if declared == list[DirType] else three / "one"
+        assert inputs_unchanged(one[3]) is None
+        write(changed, b"3")
+        assert inputs_unchanged(one[3]) in (str(changed), str(changed.parent))
+        write(changed, b"1")
+        changed.unlink()
+        assert inputs_unchanged(one[3]) is not None
+        with pytest.raises((MissingInput, InputChanged)) if changed.parent == three else nullcontext():
+            made.bind(call(make("one")), {}, None)
+        write(changed, b"1")
+        assert made.bind(call(make("one")), {}, None)[0] == one[0]
+
+
+def test_keywords_and_defaults_that_are_files(three):
+    made = CallKeyer(named, arg_types={"p": FileType})
+    one, copy, two = (made.bind((), {"any": name}, None)[0] for name in ("one", "copy", "two"))
+    assert one == copy != two
+    own = CallKeyer(named, arg_types={"x": FileType})
+    assert own.bind((), {"x": "one"}, None)[0] == own.bind((), {"x": "copy"}, None)[0]
+    assert own.bind((), {"y": "one"}, None)[0] != own.bind((), {"y": "copy"}, None)[0]
+    default = CallKeyer(with_default, arg_types={"p": FileType})
+    key, args, kwargs, tokens = default.bind((), {}, None)
+    assert (key, args, kwargs) == (default.bind((three / "copy",), {}, None)[0], (), {})
+    assert [token[1] for token in tokens] == [str(three / "one")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "said"),
+    [
+        (FileType, "nowhere", "function: argument 'p': FileType input 'nowhere' does not exist"),
+        (FileType, "", "FileType input '' does not exist"),
+        (FileType, "a\0b", "is no possible path"),
+        (DirType, "a\0b", "is no possible path"),
+        (FileType, ".", "is a directory; declare DirType"),
+        (DirType, "one", "is a file; declare FileType"),
+        (list[FileType], ["one", "nowhere"], "argument 'p': FileType input 'nowhere'"),
+        (dict[str, FileType], {"a": "nowhere"}, "argument 'p': FileType input 'nowhere'"),
+        (list[DirType], ["nowhere"], "argument 'p': DirType input 'nowhere'"),
+    ],
+)
+def test_a_missing_input_is_named(three, declared, value, said):
+    made = CallKeyer(function, arg_types={"p": declared})
+    for raised in (FileNotFoundError, ValueError, MissingInput):
+        with pytest.raises(raised) as error:
+            made.bind((value,), {}, None)
+        assert said in str(error.value)
+    again = pickle.loads(pickle.dumps(error.value))  # as a worker's pool does
+    assert (type(again), str(again), vars(again)) == (MissingInput, str(error.value), vars(error.value))
+
+
+def test_a_missing_input_of_a_captured_variable_is_named(three):
+    table = FileType("nowhere")
+
+    def inner():
+        return table
+
+    with pytest.raises(MissingInput, match="argument 'captured table': FileType"):
+        CallKeyer(inner, arg_types={}).bind((), {}, None)
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "said"),
+    [
+        (FileType, 3, "declared FileType, got int"),
+        (list[FileType], "one", r"declared list\[FileType\], got str"),
+        (list[FileType], ["one", 3], "got list that holds int"),
+        (dict[str, list[FileType]], {"a": [b"one"]}, "got dict that holds list that holds bytes"),
+    ],
+)
+def test_what_is_no_path_is_named(three, declared, value, said):
+    with pytest.raises(TypeError, match=said):
+        CallKeyer(function, arg_types={"p": declared}).bind((value,), {}, None)
+
+
+def test_the_parts_of_a_call_read_no_file_again(three, monkeypatch):
+    made = CallKeyer(function, arg_types={"p": list[FileType], "q": DirType})
+    (three / "folder").mkdir()
+    args = (["one", "two"], "folder")
+    tokens = made.bind(args, {}, None)[3]
+    expected = made.parts(args, {}, None)
+    for name in ("_read_file", "_read_tree"):
+        monkeypatch.setattr(files, name, pytest.fail)
+    assert made.parts(args, {}, None, tokens) == expected
+
+
+# --- the quick way -----------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """Rows in a dict, on a file system whose every stat is trusted at once."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def get(self, path):
+        return self.rows.get(path)
+
+    def put(self, path, known):
+        self.rows[path] = known
+
+    def trust(self, path):
+        return (0, 0, False)
+
+
+@pytest.fixture
+def shelf():
+    rows = Shelf()
+    memory.attach(rows)
+    yield rows
+    memory.attach(None)
+
+
+def pair(p, q=None, *, r=0):
+    return p
+
+
+def test_the_quick_way_and_the_careful_way_agree(three, shelf, monkeypatch):
+    captured = "captured"
+
+    def closure(p):
+        return captured
+
+    class Other:
+        def __init__(self, path):
+            self.path = path
+
+        def __fspath__(self):
+            return self.path
+
+    class Own(FileType):
+        pass
+
+    (three / "below").mkdir()
+    write(three / "below" / "one", b"other")
+    values = [make(name) for name in ("one", str(three / "one"), "../" + three.name + "/copy", "two")
+              for make in (str, Path, FileType, Other, Own, lambda name: FileType(Path(name)))]  # fmt: skip
+    for called, types in (
+        (function, {"p": FileType}),
+        (with_default, {"p": Optional[FileType]}),  # noqa: UP045
+        (closure, {"p": FileType}),
+        (pair, {"p": FileType | None, "r": int}),
+        (pair, {"q": FileType}),
+    ):
+        made = CallKeyer(called, arg_types=types)
+        assert made.bind != made._careful
+        for folder in (three, three / "below", three):
+            monkeypatch.chdir(folder)
+            for value in [*values, None]:
+                calls = [((value,), {}), ((), {"p": value})]
+                if called is pair:
+                    calls += [((1,), {"q": value}), ((value, value), {"r": 7}), (("one", value), {"r": [1]})]
+                for args, kwargs in calls:
+                    for seed in (None, "seed"):
+                        try:
+                            careful = made._careful(args, kwargs, seed)
+                        except (MissingInput, TypeError) as error:
+                            with pytest.raises(type(error)):
+                                made.bind(args, kwargs, seed)
+                            continue
+                        for _ in range(2):
+                            key, *rest, tokens = made.bind(args, kwargs, seed)
+                            assert (key, *rest) == careful[:3]
+                            assert [(t[1], *t[3:]) for t in tokens] == [(t[1], *t[3:]) for t in careful[3]]
+                        assert made.parts(args, kwargs, seed) == [
+                            (section, name, blake3(data).digest())
+                            for section, name, data in made._encode_entries(args, kwargs)[0]
+                        ]
+
+
+def test_the_quick_way_reads_nothing_and_sees_every_change(three, shelf, monkeypatch):
+    read = []
+    real = files.digest_descriptor
+    monkeypatch.setattr(files, "digest_descriptor", lambda d, size: (read.append(size), real(d, size))[1])
+    time.sleep(0.02)
+    before = key(FILE, "one")
+    assert key(FILE, "one") == before
+    assert len(read) == 1
+    write(three / "one", b"3")
+    assert key(FILE, "one") != before
+    (three / "one").unlink()
+    with pytest.raises(MissingInput):
+        key(FILE, "one")
+    (three / "one").mkdir()
+    with pytest.raises(MissingInput):
+        key(FILE, "one")
+
+
+@pytest.mark.parametrize("size", [16 << 20, (20 << 20) + 1, 40 << 20])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_file(tmp_path, monkeypatch, size, threads):
+    monkeypatch.setattr(hashing, "threads", lambda: threads)
+    data = os.urandom(1 << 20) * (size >> 20) + b"x" * (size % (1 << 20))
+    path = write(tmp_path / "f", data)
+    assert file_digest(path) == (blake3(data).digest(), size)
+    before = threading.active_count()
+    path.chmod(0o600)
+    with open(path, "rb") as file:
+        wrong = hashing.digest_descriptor(file.fileno(), 16 << 20)
+    assert wrong == (blake3(data).digest(), size)
+    assert threading.active_count() == before
+
+
+def test_a_large_file_that_cannot_be_read(tmp_path, monkeypatch):
+    """What goes wrong in the reading thread comes out where the digest was asked for, and no thread stays."""
+    monkeypatch.setattr(hashing, "threads", lambda: 2)
+    before = threading.active_count()
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(IsADirectoryError):
+            hashing.digest_descriptor(descriptor, 16 << 20)
+    finally:
+        os.close(descriptor)
+    assert threading.active_count() == before
 
 
 # --- the wrapper itself ------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""One run of a function: what is noted before it, and what becomes of its result."""
+
+from __future__ import annotations
+
+from scalable_cas import clock
+from scalable_cas.codecs.base import encode
+from scalable_cas.errors import NotStorable
+from scalable_cas.format.record import Record
+from scalable_cas.keys.files import inputs_unchanged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scalable_cas.caching.calls import CachedFunction
+    from scalable_cas.caching.session import Session
+    from scalable_cas.store.flight import Flights
+
+
+class Run:
+    """One run of the function: its record is begun before, from the arguments as they are then, and finished
+    after.
+    """
+
+    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
+
+    def __init__(
+        self,
+        cached: CachedFunction,
+        session: Session,
+        rowkey: bytes,
+        args: Any,
+        kwargs: Any,
+        inputs: Any,
+        *,
+        replace: bool = False,
+    ) -> None:
+        assert session.store is not None
+        self._cached = cached
+        self._store = session.store
+        cached.revive(session.store)
+        self._inputs = inputs
+        self._replace = replace
+        cached.counters.misses += 1
+        cached.hint(args, kwargs)
+        # now, not after the run: the function may change its arguments
+        if cached.options.store:
+            self._record = cached.describe(rowkey, args, kwargs, session.seed, inputs)
+        else:
+            self._record = Record(rowkey[8:], rowkey[:8], cached.keyer.name)
+        self._record.ttl = cached.options.limit or 0
+        self._since = clock.perf_counter()
+
+    def finish(self, result: Any, flights: Flights | None = None) -> Any:
+        """Store the result if it is to be stored; return it in any case."""
+        record, cached, store = self._record, self._cached, self._store
+        record.seconds = clock.perf_counter() - self._since
+        record.created = clock.now_ns()
+        cached.counters.spent += record.seconds
+        cached.took(record.seconds)
+        stored = False
+        try:
+            if self._wanted(result):
+                store.save(record, encode(result), replace=self._replace)
+                stored = True
+        except NotStorable as error:
+            cached.warn(f"{error}; it is returned")
+        except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
+            cached.broken(error)
+        finally:
+            if flights is not None and not stored:
+                flights.leave(record.rowkey)
+        store.say()
+        return result
+
+    def _wanted(self, result: Any) -> bool:
+        options, cached = self._cached.options, self._cached
+        if not options.store:
+            return False
+        if options.result is not None and result is not None and not isinstance(result, options.result):
+            found, declared = type(result).__name__, options.result.__name__
+            cached.warn(
+                f"the result is a {found}, not the declared {declared}; it is returned but not stored"
+            )
+            return False
+        if self._inputs and (changed := inputs_unchanged(self._inputs)) is not None:
+            cached.warn(
+                f"the input {changed!r} changed while the function ran; the result is returned but not stored"
+            )
+            return False
+        return options.cache_if is None or bool(options.cache_if(result))
