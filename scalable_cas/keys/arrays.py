@@ -226,7 +226,7 @@ def _of_polynomial(kind: type) -> Decompose:
 
 
 def numpy_handlers() -> Handlers:
-    """ndarray and numpy's own subclasses of it, scalars, dtypes, ufuncs and functions, poly1d."""
+    """Ndarray and numpy's own subclasses of it, scalars, dtypes, ufuncs and functions, poly1d."""
     nodes: dict[type, Decompose] = {
         np.ndarray: _of_array,
         np.memmap: _of_memmap,
@@ -239,14 +239,15 @@ def numpy_handlers() -> Handlers:
         np.poly1d: _of_polynomial(np.poly1d),
         **dict.fromkeys(CLASSES, lambda value, _: typed_node("dtype", (Viewed(value, described),))),
     }
-    if "char" in vars(np):  # numpy 1 has loaded it, and its class says that it is of "numpy"
-        nodes |= char_handlers()[1]
+    nodes |= char_handlers()[1]  # numpy 1 says of its chararray that it is of "numpy"
     return _scalars(), nodes
 
 
 def char_handlers() -> Handlers:
-    """chararray."""
-    return {}, {np.char.chararray: _of_subclass("chararray")}
+    """The class chararray, by the module that has it: numpy 2.5 warns of every use of its public name."""
+    modules = (sys.modules.get(f"numpy.{core}.defchararray") for core in ("_core", "core"))
+    kinds = {vars(module).get("chararray") for module in modules if module is not None}
+    return {}, {kind: _of_subclass("chararray") for kind in kinds if isinstance(kind, type)}
 
 
 def polynomial_handlers() -> Handlers:
