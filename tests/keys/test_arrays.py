@@ -318,10 +318,13 @@ def test_the_engines_agree_and_nothing_is_altered(name):
 
 def _pickles_as_it_is(value):
     """All but what numpy itself changes: masked arrays without a mask come back with one that is false everywhere,
-    those with a hard mask with a soft one, and arrays may come back in the byte order of the machine.
+    those with a hard mask with a soft one, arrays may come back in the byte order of the machine, and numpy 2.5
+    cannot find its own chararray.
     """
     if isinstance(value, np.ma.MaskedArray):
         return value.mask is not np.ma.nomask and not value.hardmask
+    if type(value).__name__ == "chararray":
+        return False
     return not isinstance(value, np.ndarray) or value.dtype.str[0] != ">"
 
 
