@@ -46,6 +46,9 @@ else:
     # typing costs 5 ms to import
     CacheInfo = namedtuple("CacheInfo", ("hits", "misses", "entries", "size"))  # noqa: PYI024
 
+#: Names behind ``_code="deps"`` that an entry keeps, 50 bytes each. More would be larger than most results.
+MOST_REACHED = 60
+
 ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
 
 
@@ -339,6 +342,8 @@ class CachedFunction:
             self._packages = packages_of(definition(self.function))
         record.packages = self._packages
         record.code = self.guard.forms()
+        reached = keyer.reached()
+        record.reached = reached if len(reached) <= MOST_REACHED else {}
         return record
 
 

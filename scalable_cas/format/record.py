@@ -28,7 +28,7 @@ NO_FUNCTION = bytes(8)
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)
 CODE, ORIGIN, KEY_ID, SIGNATURE, SEQUENCE, TTL = range(13, 19)  # KEY_ID and SIGNATURE are reserved
-OUTLINES, SEED, PACKAGES = range(19, 22)
+OUTLINES, SEED, PACKAGES, REACHED = range(19, 23)
 
 #: A record this long is refused: the longest honest one has a name and a digest for each of some hundred
 #: arguments.
@@ -44,6 +44,7 @@ class Record:
     the call key; ``outlines`` what is kept of each to explain a difference (keys/outline.py), in the same
     order; ``code`` the fingerprints of the code that made it, that of the bytecode first, empty if unknown;
     ``seed`` a digest of SCALABLE_SEED, 8 bytes or b""; ``packages`` the versions that the function ran with;
+    ``reached`` what ``_code="deps"`` found, name -> 8 bytes;
     ``ttl`` the age in ns after which gc may drop it, 0 for never; ``sequence`` the number of the index
     transaction that published it, which orders the records of one key; ``extra`` the fields unknown
     here.
@@ -63,6 +64,7 @@ class Record:
         "outlines",
         "packages",
         "parts",
+        "reached",
         "seconds",
         "seed",
         "sequence",
@@ -107,6 +109,7 @@ class Record:
         self.outlines: Sequence[Any] = ()
         self.seed = b""
         self.packages: dict[str, str] = {}
+        self.reached: dict[str, bytes] = {}
         self.code: Sequence[str] = ()
         self.origin = ""
         self.ttl = 0
@@ -149,6 +152,8 @@ class Record:
                 fields[SEED] = self.seed
             if self.packages:
                 fields[PACKAGES] = self.packages
+            if self.reached:
+                fields[REACHED] = self.reached
             if self.code:
                 fields[CODE] = [*self.code]
             if self.ttl:
@@ -204,7 +209,7 @@ def unpack(data: bytes | memoryview) -> Record:
     return record
 
 
-_KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES))
+_KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES, REACHED))
 
 
 def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
@@ -233,6 +238,9 @@ def _unpack_ref(record: Record, fields: dict[Any, Any]) -> None:
         raise MalformedObject("record", "its parts are not triples") from error
     # What only explains is never a reason to refuse an entry: of another form than expected, it is left out.
     outlines, seed, packages = (fields.get(number) for number in (OUTLINES, SEED, PACKAGES))
+    reached = fields.get(REACHED)
+    if isinstance(reached, dict):
+        record.reached = {str(name): digest for name, digest in reached.items() if isinstance(digest, bytes)}
     record.outlines = outlines if isinstance(outlines, list) else ()
     record.seed = seed if isinstance(seed, bytes) else b""
     if isinstance(packages, dict):

@@ -135,6 +135,10 @@ class CallKeyer:
         """The plain function inside."""
         return definition(self.function)
 
+    def reached(self) -> dict[str, bytes]:
+        """The code and constants behind ``_code="deps"``: name -> a short digest, for explanations."""
+        return self._source.reached()
+
     @property
     def code_in_key(self) -> bool:
         """Whether another code is another key anyway: by ``_code``, or because the name says nothing."""

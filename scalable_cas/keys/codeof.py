@@ -22,6 +22,10 @@ class CodeOf:
         self._deps: Dependencies | None = None
         self._busy: set[int] = set()  # threads that are at it
 
+    def reached(self) -> dict[str, bytes]:
+        """What the text for "deps" was made of: name -> a short digest; nothing in other modes."""
+        return {} if self._deps is None else self._deps.reached()
+
     def now(self) -> str | None:
         """The text at this moment; None where the code is no part of the key, or nobody can see it.
 

@@ -58,12 +58,24 @@ class Dependencies:
             walk = self._walk = Walk(self._function)
         return walk.text
 
+    def reached(self) -> dict[str, bytes]:
+        """Name -> a short digest of each function, class and constant that the last `now` found, for
+        explanations.
+        """
+        entries = sorted(self._walk.entries) if self._walk is not None else []
+        found: dict[str, bytes] = {}
+        for name, data in entries:
+            found[name] = blake3(found.get(name, b"") + data).digest(8)
+        return found
+
 
 class Walk:
-    """One walk over everything that is reached from a function; ``text`` is its outcome."""
+    """One walk over everything that is reached from a function; ``text`` is its outcome,
+    made of ``entries``, (name, fingerprint) each.
+    """
 
     def __init__(self, function: Any) -> None:
-        self._entries: set[tuple[str, bytes]] = set()
+        self.entries: set[tuple[str, bytes]] = set()
         self._todo: list[tuple[str, Any, bool]] = []  # a list and no recursion: code is as deep as it likes
         self._seen: dict[int, object] = {}  # kept, so that the ids stay their own
         self._classes: set[int] = set()
@@ -86,7 +98,7 @@ class Walk:
         while self._todo:
             name, value, counts = self._todo.pop()
             self._look_into(name, value, counts=counts)
-        self.text = "deps:" + blake3(encode(sorted(self._entries))).hexdigest()
+        self.text = "deps:" + blake3(encode(sorted(self.entries))).hexdigest()
 
     def is_outdated(self) -> bool:
         """Whether anything that was looked at is something else now."""
@@ -107,7 +119,7 @@ class Walk:
         kind = type(value)
         if kind in _ATOMS:
             if counts:
-                self._entries.add((name, _encoded(value)))
+                self.entries.add((name, _encoded(value)))
             return
         if counts:
             counts = not self._constant(name, value)
@@ -142,9 +154,9 @@ class Walk:
         """
         keyer = getattr(wrapper.__scalable_identity__, "__self__", None)
         if keyer is None or keyer.code != "deps":
-            self._entries.add((function_name(wrapper), cached_identity(wrapper) or b""))
+            self.entries.add((function_name(wrapper), cached_identity(wrapper) or b""))
             return
-        self._entries.add((function_name(wrapper), encode(keyer.version)))
+        self.entries.add((function_name(wrapper), encode(keyer.version)))
         for layer in layers(keyer.function):
             self.visit(keyer.name, layer)
 
@@ -158,7 +170,7 @@ class Walk:
         data = _encoded(value)
         if data is _UNKNOWN:
             return False
-        self._entries.add((name, data))
+        self.entries.add((name, data))
         if not _is_fixed(value):
             self._changeable.append((value, data))
         return True
@@ -171,7 +183,7 @@ class Walk:
 
         self._functions.append((function, function.__code__, function.__defaults__))
         name = function_name(function)
-        self._entries.add((name, encode(fingerprint(function))))
+        self.entries.add((name, encode(fingerprint(function))))
         names = names_of(function)
         if not is_root:  # those of the function itself are arguments
             for number, default in enumerate(function.__defaults__ or ()):
@@ -276,7 +288,7 @@ class Walk:
                 continue
             self._classes.add(id(base))
             name = class_name(base)
-            self._entries.add((name, encode([class_name(above) for above in base.__bases__])))
+            self.entries.add((name, encode([class_name(above) for above in base.__bases__])))
             for attribute, item, counts in contents_of(base):
                 self._looks.append((vars(base).get, attribute, vars(base).get(attribute, _ABSENT)))
                 self.visit(f"{name}.{attribute}", item, counts=counts)

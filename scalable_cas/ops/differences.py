@@ -24,10 +24,10 @@ _KINDS = {"b": "what it is bound to: ", "c": "captured "}
 
 class Call:
     """What is known of one call: ``digests`` and ``outlines`` by part, ``version``, ``seed`` (a digest or
-    b""), ``code`` (fingerprints), ``packages``.
+    b""), ``code`` (fingerprints), ``reached`` (name -> digest), ``packages``.
     """
 
-    __slots__ = ("code", "digests", "outlines", "packages", "seed", "version")
+    __slots__ = ("code", "digests", "outlines", "packages", "reached", "seed", "version")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Call:
         version: object,
         seed: bytes,
         code: Sequence[str],
+        reached: Mapping[str, bytes],
         packages: Mapping[str, str],
     ) -> None:
         self.digests = {(section, name): digest for section, name, digest in parts}
@@ -47,6 +48,7 @@ class Call:
         self.version = version
         self.seed = seed
         self.code = code
+        self.reached = reached
         self.packages = packages
 
 
@@ -133,6 +135,16 @@ def _same(before: Any, after: Any) -> bool:
     if _is(before, PLAIN, 2) and _is(after, PLAIN, 2):
         return type(before[1]) is type(after[1]) and repr(before[1]) == repr(after[1])
     return bool(before == after)
+
+
+def other_code(old: Call, new: Call) -> str:
+    """Which code or constants that a function reaches differ, as far as both calls know; "" if none do."""
+    if not old.reached or not new.reached:
+        return ""
+    names = sorted(old.reached.keys() | new.reached.keys())
+    changed = [name.replace(":", ".", 1) for name in names if old.reached.get(name) != new.reached.get(name)]
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return f"{', '.join(changed[:NAMED])}{more} changed" if changed else ""
 
 
 def shown(outline: Any) -> str:

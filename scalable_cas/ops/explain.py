@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scalable_cas import clock
 from scalable_cas.keys.own import is_other_code
-from scalable_cas.ops.differences import Call, differing, distance, sentence
+from scalable_cas.ops.differences import Call, differing, distance, other_code, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def call_of(record: Record) -> Call:
         version=record.version,
         seed=record.seed,
         code=record.code,
+        reached=record.reached,
         packages=record.packages,
     )
 
@@ -130,6 +131,9 @@ def _compared(nearest: Record, call: Call) -> tuple[str, list[str]]:
         told.append(f"_version was {other.version!r} and is {call.version!r}")
     if other.seed != call.seed:
         told.append("SCALABLE_SEED is another")
+    reached = other_code(other, call)
+    if reached:
+        told.append(reached)
     if not told and is_other_code(other.code, call.code):
         told.append("the function's code is another")
     if not told:

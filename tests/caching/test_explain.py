@@ -152,3 +152,23 @@ def test_arguments_are_kept_as_they_were_before_the_run():
     grow([7])
     assert "items[0] was 7 and is 8" in told(grow, [8])[1]
     assert "[1]" not in told(grow, [8])[1]
+
+
+RATE = 3
+
+
+def rate():
+    return RATE
+
+
+def test_which_code_differs(monkeypatch):
+    @cacheable(_code="deps")
+    def cost(n):
+        return n * rate()
+
+    cost(2)
+    monkeypatch.setattr(f"{__name__}.RATE", 4)
+    differs, text = told(cost, 2)
+    assert differs == []
+    assert f"{__name__}.RATE changed" in text
+    assert "rate," not in text

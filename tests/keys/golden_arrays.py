@@ -5,12 +5,22 @@ here may be used in the expressions.
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 
 def filled(array, *items):
     """An array of objects with these items: numpy would make an axis of a nested list."""
     for i, item in enumerate(items):
         array[i] = item
     return array
+
+
+def as_chararray(array):
+    """By the module that has the class: numpy 2.5 warns of every use of its public name."""
+    module = sys.modules.get("numpy.core.defchararray")  # numpy 1
+    module = module or importlib.import_module("numpy._core.defchararray")
+    return array.view(module.chararray)
 
 
 def with_metadata(dataset, **attrs):
@@ -46,7 +56,7 @@ np.array([0, 1, -2**63], '<i8').view('<M8[ns]')
 np.array(['2024-02-29', 'NaT'], '<M8[D]')
 np.array([1, 2], '<m8[s]')
 np.array([1, 2], '<m8[25s]')
-np.array([1, 2], '<m8')
+np.array([1, 2], '<i8').view('<m8')
 np.array(1.5)
 np.array(1, '<i4')
 np.zeros(0, '<f8')
@@ -79,7 +89,7 @@ np.array([('x', 1)], [('name', object), ('n', '<i4')])
 np.empty(0, object)
 np.arange(4.0).reshape(2, 2).view(np.matrix)
 np.array([(1, 2)], {_FIELDS}).view(np.recarray)
-np.array(['a', 'b']).view(np.char.chararray)
+as_chararray(np.array(['a', 'b']))
 np.ma.MaskedArray([1, 2], [False, True])
 np.ma.MaskedArray([1.5, 2.5])
 np.ma.MaskedArray([1, 2], [False, False], fill_value=7)
@@ -98,7 +108,7 @@ np.complex128(1 + 2j)
 np.str_('a')
 np.bytes_(b'a')
 np.datetime64(1, 's')
-np.datetime64('NaT')
+np.datetime64('NaT', 's')
 np.timedelta64(1, 'D')
 np.void(b'abc')
 np.array([(1, 2)], {_FIELDS})[0]

@@ -22,6 +22,8 @@ from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
+from .golden_arrays import as_chararray
+
 HAS_STRING = hasattr(np.dtypes, "StringDType")
 
 
@@ -96,7 +98,7 @@ DIFFERENT = {
     "a time, a span": (array([1], "<M8[s]"), array([1], "<m8[s]")),
     "a span, a number": (array([1], "<m8[s]"), array([1], "<i8")),
     "NaT, a time": (array(["NaT"], "<M8[s]"), array([0], "<M8[s]")),
-    "no unit": (array([1], "<m8"), array([1], "<m8[s]")),
+    "no unit": (array([1], "<i8").view("<m8"), array([1], "<m8[s]")),
     "a field": (array([(1, 2)], PLAIN), array([(1, 3)], PLAIN)),
     "names of fields": (np.zeros(2, PLAIN), np.zeros(2, [("a", "<i4"), ("c", "<f4")])),
     "order of fields": (np.zeros(2, [("a", "<i4"), ("b", "<i4")]), np.zeros(2, [("b", "<i4"), ("a", "<i4")])),
@@ -131,7 +133,7 @@ DIFFERENT = {
     "a number beside objects": (array([("a", 1)], MIXED), array([("a", 2)], MIXED)),
     "a matrix": (array([[1, 2]]), array([[1, 2]]).view(np.matrix)),
     "a recarray": (np.zeros(2, RECORD), np.zeros(2, PLAIN).view(np.recarray)),
-    "a chararray": (array(["a"]), np.char.array(["a"])),
+    "a chararray": (array(["a"]), as_chararray(array(["a"]))),
     "masked, or not": (array([1, 2]), masked([1, 2], np.ma.nomask)),
     "no mask, a false mask": (masked([1, 2], np.ma.nomask), masked([1, 2], [False, False])),
     "masks": (masked([1, 2], [0, 1]), masked([1, 2], [1, 0])),
@@ -316,10 +318,13 @@ def test_the_engines_agree_and_nothing_is_altered(name):
 
 def _pickles_as_it_is(value):
     """All but what numpy itself changes: masked arrays without a mask come back with one that is false everywhere,
-    those with a hard mask with a soft one, and arrays may come back in the byte order of the machine.
+    those with a hard mask with a soft one, arrays may come back in the byte order of the machine, and numpy 2.5
+    cannot find its own chararray.
     """
     if isinstance(value, np.ma.MaskedArray):
         return value.mask is not np.ma.nomask and not value.hardmask
+    if type(value).__name__ == "chararray":
+        return False
     return not isinstance(value, np.ndarray) or value.dtype.str[0] != ">"
 
 

@@ -365,7 +365,7 @@ def test_a_long_chain_of_helpers_is_no_obstacle():
     )
     space = {"__name__": "long"}
     exec(text, space)
-    names = {name for name, _ in Walk(space["f0"])._entries}
+    names = {name for name, _ in Walk(space["f0"]).entries}
     assert f"long:f{count}" in names
 
 
@@ -443,7 +443,7 @@ def test_libraries_are_not_followed():
     def calls_a_library(x):
         return functools.reduce(max, [x])
 
-    names = {name for name, _ in Walk(calls_a_library)._entries}
+    names = {name for name, _ in Walk(calls_a_library).entries}
     assert not any(name.startswith("functools") for name in names)
 
 
