@@ -261,11 +261,10 @@ def test_a_rebuilt_index_knows_the_code(workdir):
 
 
 def test_an_entry_without_a_known_code_is_no_other_code(workdir, monkeypatch):
-    monkeypatch.setattr(drift.CodeGuard, "forms", lambda _: ())
-    old = load(workdir, BEFORE)
-    assert old.f(1) == 2
-    monkeypatch.undo()
-    monkeypatch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(drift.CodeGuard, "forms", lambda _: ())
+        old = load(workdir, BEFORE)
+        assert old.f(1) == 2
     drift._decorated.clear()
     assert load(workdir, AFTER).f(1) == 2
 
