@@ -98,10 +98,20 @@ def _from_library(kind: type) -> Found | None:
             return None, _refusal(kind)
         if leaf is None and node is None:
             continue
-        if _family_without_base(kind) or not _pickles_like(kind, base):
+        if _is_enum(kind):
             return None
-        return None, _subclass(kind, leaf, node)
+        by_fields = _by_fields(kind, _inner(leaf, node))
+        if by_fields is not None:
+            return None, by_fields
+        return (None, _subclass(kind, _inner(leaf, node))) if _pickles_like(kind, base) else None
     return None
+
+
+def _inner(leaf: Leaf | None, node: Decompose | None) -> Callable[[Any], object]:
+    """An instance of a subclass as one of the base type that has these handlers."""
+    if leaf is not None:
+        return lambda value: Raw(leaf(value))
+    return lambda value: Viewed(value, node)
 
 
 def _pickles_like(kind: type, base: type) -> bool:
@@ -111,22 +121,13 @@ def _pickles_like(kind: type, base: type) -> bool:
     return all(_class_attribute(kind, name) is _class_attribute(base, name) for name in _PICKLING)
 
 
-def _subclass(kind: type, leaf: Leaf | None, node: Decompose | None) -> Decompose:
+def _subclass(kind: type, base_value: Callable[[Any], object]) -> Decompose:
     """An instance of a subclass of a type that is encoded by itself: class, attributes, base value."""
     part = class_part(kind)
-
-    def decompose(value: Any, _: Walk) -> Node:
-        inner = Raw(leaf(value)) if leaf is not None else Viewed(value, node)
-        return typed_node("subclass", (part, Fields(attributes(value, kind)), inner))
-
-    return decompose
+    return lambda value, _: typed_node("subclass", (part, Fields(attributes(value, kind)), base_value(value)))
 
 
 # --- families ----------------------------------------------------------------------------------------------
-
-
-def _family_without_base(kind: type) -> bool:
-    return _is_enum(kind) or "__dataclass_fields__" in _names(kind) or "__attrs_attrs__" in _names(kind)
 
 
 def _is_enum(kind: type) -> bool:
@@ -143,22 +144,18 @@ def _family(kind: type) -> Decompose | None:
     if _is_enum(kind):
         return _of_enum(kind)
     base = next((base for base in kind.__mro__ if base in _BASE_VALUES), None)
-    if _class_attribute(kind, "__dataclass_fields__") is not _ABSENT:
-        from dataclasses import fields as fields_of
-
-        return _of_fields("dataclass", kind, base, {field.name: field.metadata for field in fields_of(kind)})
+    by_fields = _by_fields(kind, None if base is None else _BASE_VALUES[base])
+    if by_fields is not None:
+        return by_fields
     if _is_pydantic(kind):
         from .models import model_handler
 
         own = next(base for base in kind.__mro__ if base.__module__.partition(".")[0] == "pydantic")
         return model_handler(kind) if _pickles_like(kind, own) else None
-    fields = _class_attribute(kind, "__attrs_attrs__")
-    if fields is not _ABSENT:
-        return _of_fields("attrs", kind, base, {field.name: field.metadata for field in fields})
     if base is tuple and _is_namedtuple(kind):
         return _of_namedtuple(kind)
     if base is not None:
-        return _of_builtin_subclass(kind, base) if _pickles_like(kind, base) else None
+        return _subclass(kind, _BASE_VALUES[base]) if _pickles_like(kind, base) else None
     return _of_plain(kind)
 
 
@@ -192,7 +189,24 @@ def _of_namedtuple(kind: type) -> Decompose:
     )
 
 
-def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, Any]) -> Decompose:
+def _by_fields(kind: type, base_value: Callable[[Any], object] | None) -> Decompose | None:
+    """The handler of a dataclass or an attrs class; ``base_value`` gives what an instance is as one of the
+    type that it derives from, if that is a type with a value.
+    """
+    if _class_attribute(kind, "__dataclass_fields__") is not _ABSENT:
+        from dataclasses import fields as fields_of
+
+        metadata = {field.name: field.metadata for field in fields_of(kind)}
+        return _of_fields("dataclass", kind, base_value, metadata)
+    fields = _class_attribute(kind, "__attrs_attrs__")
+    if fields is not _ABSENT:
+        return _of_fields("attrs", kind, base_value, {field.name: field.metadata for field in fields})
+    return None
+
+
+def _of_fields(
+    kind_name: str, kind: type, base_value: Callable[[Any], object] | None, fields: dict[str, Any]
+) -> Decompose:
     """Dataclass and attrs: every attribute of the instance, less those marked ``metadata={"cache_key":
     False}``.
     """
@@ -207,20 +221,10 @@ def _of_fields(kind_name: str, kind: type, base: type | None, fields: dict[str, 
                 if default is not _ABSENT and not hasattr(type(default), "__get__"):
                     state[name] = default
         named = Fields((name, item) for name, item in state.items() if name not in left_out)
-        return typed_node(kind_name, (part, named, *_base_value(value, base)))
+        base = () if base_value is None else (base_value(value),)
+        return typed_node(kind_name, (part, named, *base))
 
     return decompose
-
-
-def _base_value(value: object, base: type | None) -> tuple[object, ...]:
-    return () if base is None else (_BASE_VALUES[base](value),)
-
-
-def _of_builtin_subclass(kind: type, base: type) -> Decompose:
-    part = class_part(kind)
-    return lambda value, _: typed_node(
-        "subclass", (part, Fields(attributes(value, kind)), _BASE_VALUES[base](value))
-    )
 
 
 def _of_plain(kind: type) -> Decompose | None:
