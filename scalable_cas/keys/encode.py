@@ -253,11 +253,12 @@ def _pairs(pairs: Iterable[tuple[object, object]], walk: Walk, depth: int) -> li
 class _Frame:
     """A container that is being encoded by the deep engine."""
 
-    __slots__ = ("children", "low", "mode", "next", "parts", "prefix", "value")
+    __slots__ = ("children", "low", "mode", "named", "next", "parts", "prefix", "value")
 
     def __init__(self, value: object, node: Node, level: int) -> None:
         self.value = value
         self.prefix, self.mode, children = node
+        self.named = getattr(children, "label", None)
         # pairs are walked as key, value, key, value …
         self.children = (
             [part for pair in children for part in pair] if self.mode in PAIRED else list(children)
@@ -269,6 +270,8 @@ class _Frame:
     def label(self) -> str:
         """What the child that is being encoded is called in a path."""
         place = self.next - 1
+        if self.named is not None:
+            return str(self.named(place))
         if self.mode == ITEMS:
             return f"[{place}]"
         if self.mode == ATTRS:

@@ -74,6 +74,13 @@ class Raw:
         self.data = data
 
 
+class Labelled(list):  # type: ignore[type-arg]
+    """Children of a node of parts whose places have names: ``label(place)`` is what a path calls one."""
+
+    __slots__ = ("label",)
+    label: Callable[[int], str]
+
+
 class Fields(dict):  # type: ignore[type-arg]  # a plain dict for the encoding; only its paths read .name
     """The attributes of an object: encoded as a dict, named in paths as attributes."""
 
@@ -116,3 +123,12 @@ def typed_node(kind: str, parts: Sequence[Any]) -> Node:
 def head(prefix: bytes, count: int) -> bytes:
     """Start of an encoded node: prefix and number of children (pairs count once)."""
     return prefix + pack_u64(count)
+
+
+def column_label(name: object) -> str:
+    """What a column is called in a path."""
+    if type(name) is str:
+        return f' column "{name if len(name) <= 40 else name[:39] + "…"}"'
+    return (
+        f" column {name}" if type(name) is int and abs(name) < 10**9 else f" column [{type(name).__name__}]"
+    )

@@ -99,16 +99,16 @@ LIBRARIES: dict[str, str | None] = {
         ),
         "arrays:polynomial_handlers",
     ),
-    "pandas": None,
-    "pyarrow": None,
-    "polars": None,
+    "pandas": "frames:pandas_handlers",
+    "pyarrow": "arrow:arrow_handlers",
+    "polars": "polars:polars_handlers",
     "xarray": "xarrays:xarray_handlers",
     "scipy": "sparse:scipy_handlers",
     "torch": "tensors:torch_handlers",
 }
 # Libraries whose types hold state that Python does not see, or that their attributes do not tell. What they
 # have no handler for is refused, and so is a subclass of any of their types: it may hold more than its base.
-CLOSED = frozenset(("numpy", "xarray", "scipy", "torch"))
+CLOSED = frozenset(("numpy", "pandas", "polars", "pyarrow", "scipy", "torch", "xarray"))
 _loaded: dict[str, Handlers] = {}
 
 

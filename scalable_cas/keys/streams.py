@@ -1,0 +1,121 @@
+"""Long contents piece by piece: the encoding that their joined bytes would have, without joining them.
+
+A column of a frame is seldom one buffer of canonical bytes: it lies in chunks, has garbage under its missing
+values, or is a list of texts. Making it one buffer would double the memory that the frame takes.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from blake3 import blake3
+
+from .digest import LARGE, threads
+from .tags import B_TAG, INLINE, pack_length
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    Buffer = bytes | bytearray | memoryview
+
+# Rows that are made canonical at a time: their 0.5 to 1 MB stay in the cache between the step that writes
+# them and the hash. 64 Ki rows were 20 % faster than 8 Ki and than 1 Mi.
+ROWS = 1 << 16
+_U32 = "I" if array("I").itemsize == 4 else "L"
+_ONLY_STR = {str}
+
+
+class Stream:
+    """Bytes that come in pieces. ``expected``: about how many, so that long ones get more than one thread."""
+
+    __slots__ = ("hasher", "head", "size", "threads")
+
+    def __init__(self, expected: int = 0) -> None:
+        self.size = 0
+        self.head = b""
+        self.hasher: blake3 | None = None
+        self.threads = threads() if expected >= LARGE else 1
+
+    def write(self, data: Buffer) -> None:
+        """Add a contiguous buffer."""
+        self.size += data.nbytes if isinstance(data, memoryview) else len(data)
+        if self.hasher is not None:
+            self.hasher.update(data)
+        elif self.size <= INLINE:
+            self.head += data
+        else:
+            self.hasher = blake3(self.head, max_threads=self.threads)
+            self.hasher.update(data)
+
+    def encoded(self) -> bytes:
+        """What ``encode_bytes`` gives for all that was written."""
+        if self.hasher is None:
+            return pack_length(B_TAG, self.size) + self.head
+        return pack_length(ord("B"), self.size) + self.hasher.digest()
+
+
+def encode_pieces(pieces: Iterable[Buffer], expected: int = 0) -> bytes:
+    """What ``encode_bytes`` gives for the joined pieces."""
+    stream = Stream(expected)
+    for piece in pieces:
+        stream.write(piece)
+    return stream.encoded()
+
+
+def encode_texts(
+    count: int, rows: Callable[[int, int], Sequence[object]], missing: Callable[[object], bool]
+) -> tuple[bytes | None, bytes, bytes]:
+    """Missing ones (None if there are none), lengths and joined UTF-8 of ``count`` texts, each encoded as
+    bytes.
+
+    ``rows(start, stop)`` gives some of them; what is no str must be ``missing``.
+
+    Raises:
+        ValueError: an item is neither a str nor missing, or is longer than 4 GiB.
+    """
+    gaps, lengths, data = Stream(), Stream(4 * count), Stream(8 * count)
+    some_missing = False
+    for start in range(0, count, ROWS):
+        block = rows(start, min(start + ROWS, count))
+        absent = bytes(len(block))
+        if {*map(type, block)} != _ONLY_STR:
+            absent = bytes([type(item) is not str for item in block])
+            for item in block:
+                if type(item) is not str and not missing(item):
+                    raise ValueError
+            block = ["" if gap else item for gap, item in zip(absent, block, strict=True)]
+        some_missing = some_missing or 1 in absent
+        gaps.write(absent)
+        sizes, texts = _joined(block)
+        lengths.write(sizes)
+        data.write(texts)
+    return gaps.encoded() if some_missing else None, lengths.encoded(), data.encoded()
+
+
+def _joined(block: Sequence[object]) -> tuple[bytes, bytes]:
+    """Lengths (u32, little-endian) and UTF-8 of texts. Joining them first is three times as fast as encoding
+    each.
+    """
+    joined = "".join(block)  # type: ignore[arg-type]
+    if joined.isascii():
+        return sizes_of(map(len, block)), joined.encode()  # type: ignore[arg-type]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in block]  # type: ignore[attr-defined]
+    return sizes_of(map(len, encoded)), b"".join(encoded)
+
+
+def sizes_of(lengths: Iterable[int]) -> bytes:
+    """Lengths as u32, little-endian.
+
+    Raises:
+        ValueError: one is 4 GiB or more.
+    """
+    from sys import byteorder
+
+    try:
+        packed = array(_U32, lengths)
+    except OverflowError as error:
+        raise ValueError from error
+    if byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()

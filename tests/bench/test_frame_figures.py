@@ -1,0 +1,29 @@
+"""How long the key of a frame takes, beside joblib.hash, in one run: `pytest -m bench -s`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from scalable_cas.keys.encode import encode
+
+from .frames import best, frames
+
+pytestmark = [
+    pytest.mark.bench,
+    pytest.mark.skipif(
+        find_spec("pandas") is None or find_spec("joblib") is None,
+        reason="pandas and the peer are not installed: pip install '.[bench,test]'",
+    ),
+]
+
+
+def test_keys_of_frames():
+    import joblib
+
+    print("\nkey of a frame, ms; joblib.hash, ms; how many times as fast")
+    for name, frame in frames().items():
+        ours, peers = best(encode, frame), best(joblib.hash, frame)
+        print(f"  {name:34} {ours * 1e3:9.3f} {peers * 1e3:9.3f} {peers / ours:8.1f}x")
+        assert encode(frame) == encode(frame[:] if hasattr(frame, "loc") else frame.slice(0)), name
