@@ -266,7 +266,9 @@ def _union(kind: Any, chunks: Sequence[Any]) -> Parts:
 
 
 def _whole(chunk: Any, place: int, kind: Any) -> Any:
-    """A buffer of a union as an array. ``type_codes`` and ``offsets`` ignore where a slice starts (pyarrow 26)."""
+    """A buffer of a union as an array. Its ``type_codes`` and ``offsets`` ignore where a slice starts
+    (pyarrow 18 to 26).
+    """
     import pyarrow as pa
 
     return pa.Array.from_buffers(kind, len(chunk), [None, chunk.buffers()[place]], offset=chunk.offset)

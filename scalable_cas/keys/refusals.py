@@ -8,6 +8,9 @@ _STREAM = "reading it moves it on, and a hit would not"
 _RANDOM = "a hit would not advance this generator of random numbers; pass a seed"
 _SYNC = "holds no value"
 _MORE = "a subclass may hold more than its array; pass the plain array, or register_key the class"
+_FRAME = "a subclass may hold more than its frame; pass the plain frame, or register_key the class"
+_FOREIGN = "only its own library knows what it holds; convert it, or register_key the class"
+_GROUPS = "is a step of a computation; pass the frame"
 _WIDTH = "its width and its padding differ between machines; convert it to float64 or complex128"
 _REASONS = {
     "builtins.generator": _STREAM,
@@ -33,6 +36,21 @@ _REASONS = {
     "numpy.ndarray": _MORE,
     "torch.Tensor": _MORE,
     "torch.nn.modules.module.Module": "a module is code and weights; pass its state_dict()",
+    # pandas says its public names since version 3
+    **dict.fromkeys(("pandas.DataFrame", "pandas.Series", "pandas.Index"), _FRAME),
+    **dict.fromkeys(("pandas.core.frame.DataFrame", "pandas.core.series.Series"), _FRAME),
+    **dict.fromkeys(("pandas.core.indexes.base.Index", "polars.dataframe.frame.DataFrame"), _FRAME),
+    **dict.fromkeys(("pyarrow.lib._Tabular", "polars.series.series.Series"), _FRAME),
+    "pandas.api.extensions.ExtensionArray": _FOREIGN,
+    "pandas.api.extensions.ExtensionDtype": _FOREIGN,
+    "pandas.core.arrays.base.ExtensionArray": _FOREIGN,
+    "pandas.core.dtypes.base.ExtensionDtype": _FOREIGN,
+    "pandas.core.groupby.groupby.BaseGroupBy": _GROUPS,
+    "polars.lazyframe.frame.LazyFrame": "a plan of a computation, not a value; pass .collect()",
+    "polars.expr.expr.Expr": "an expression is a step of a computation; pass what it is made from",
+    "pyarrow.lib.RecordBatchReader": _STREAM,
+    "pyarrow.lib.NativeFile": _STREAM,
+    "pyarrow._dataset.Dataset": "is where data lies, not the data; pass .to_table()",
     "contextvars.Context": "is a part of a running program",
     "contextvars.ContextVar": "is a part of a running program",
     "_contextvars.ContextVar": "is a part of a running program",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import pickle
 
 import pytest
@@ -17,15 +18,15 @@ pa = pytest.importorskip("pyarrow")
 
 import pyarrow.compute as pc  # noqa: E402
 import pyarrow.dataset as ds  # noqa: E402
-import pyarrow.fs as fs  # noqa: E402
+from pyarrow import fs  # noqa: E402
 
 I8, I32, I64 = pa.int8(), pa.int32(), pa.int64()
 STRUCT = pa.struct([("a", I64), ("b", pa.string())])
 MAP = pa.map_(pa.string(), I64)
 
 
-def array(*items, type=None):
-    return pa.array([*items], type=type)
+def array(*items, **more):
+    return pa.array([*items], **more)
 
 
 def table(**columns):
@@ -80,8 +81,8 @@ def runs(ends, values):
     return pa.RunEndEncodedArray.from_arrays(pa.array(ends, type=I32), pa.array(values))
 
 
-def field(name="a", type=I64, **more):
-    return pa.field(name, type, **more)
+def field(name="a", **more):
+    return pa.field(name, I64, **more)
 
 
 MANY = [None if i % 5 == 0 else f"t{i}" for i in range(150_000)]
@@ -193,12 +194,10 @@ DIFFERENT = {
 }
 
 
-def cut(items, *places, type=None):
-    type = type or pa.array(items).type
-    bounds = [0, *places, len(items)]
-    return pa.chunked_array(
-        [pa.array(items[a:b], type=type) for a, b in zip(bounds, bounds[1:], strict=False)], type=type
-    )
+def cut(items, *places, **more):
+    kind = more.get("type") or pa.array(items).type
+    parts = [items[a:b] for a, b in itertools.pairwise([0, *places, len(items)])]
+    return pa.chunked_array([pa.array(part, type=kind) for part in parts], type=kind)
 
 
 NESTED = [{"a": [1, None], "b": "x"}, None, {"a": None, "b": None}, {"a": [], "b": "yz"}, {"a": [7], "b": ""}]
@@ -344,7 +343,7 @@ REFUSED = {
     ),
     "reader": (lambda: table(a=[1]).to_reader(), ""),
     "dataset": (lambda: ds.dataset(table(a=[1])), ""),
-    "file system": (lambda: fs.LocalFileSystem(), ""),
+    "file system": (fs.LocalFileSystem, ""),
     "file": (lambda: pa.BufferReader(b"a"), ""),
     "expression": (lambda: pc.field("a"), ""),
     "groups": (lambda: table(a=[1]).group_by("a"), ""),
@@ -432,7 +431,7 @@ def test_chunks_and_slices_do_not_show(data):
     assert encode(cut(items, *places, type=kind)) == encode(pa.chunked_array([whole], type=kind))
     assert encode(whole.slice(start)) == encode(pa.array(items[start:], type=kind))
     bounds = [0, *places, len(items)]
-    sliced = [whole.slice(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    sliced = [whole.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
     assert encode(pa.chunked_array(sliced, type=kind)) == encode(pa.chunked_array([whole], type=kind))
 
 
