@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .arrow_data import data_of
+from .arrow_data import data_of, type_name
 from .nodes import Labelled, Raw, Refused, column_label, typed_node
 from .tags import encode_bytes
 
@@ -41,18 +41,6 @@ def arrow_handlers() -> Handlers:
                 if issubclass(kind, base):
                     nodes[kind] = node
     return {}, nodes
-
-
-def type_name(kind: Any) -> str:
-    """Arrow's own name of a type's layout, as in its enumeration of types: ``INT64``, ``LARGE_STRING``, …"""
-    if not _names:
-        import pyarrow as pa
-
-        _names.update((number, name[5:]) for name, number in vars(pa.lib).items() if name.startswith("Type_"))
-    return _names.get(kind.id, "EXTENSION")
-
-
-_names: dict[int, str] = {}
 
 
 def _of_type(kind: Any, _: Walk) -> Node:

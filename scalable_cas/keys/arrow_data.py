@@ -29,6 +29,18 @@ _FEW = 256
 _SIGNED = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}
 
 
+def type_name(kind: Any) -> str:
+    """Arrow's own name of a type's layout, as in its enumeration of types: ``INT64``, ``LARGE_STRING``, …"""
+    if not _names:
+        import pyarrow as pa
+
+        _names.update((number, name[5:]) for name, number in vars(pa.lib).items() if name.startswith("Type_"))
+    return _names.get(kind.id, "EXTENSION")
+
+
+_names: dict[int, str] = {}
+
+
 def data_of(kind: Any, chunks: Sequence[Any]) -> Viewed:
     """The content of arrays of one type that follow each other, as a part of a node."""
     return Viewed((kind, chunks), _node)
@@ -41,7 +53,7 @@ def _node(value: tuple[Any, Sequence[Any]], _: Walk) -> Node:
     try:
         return typed_node("arrow.data", _parts(kind, [chunk for chunk in chunks if len(chunk)]))
     except (pa.lib.ArrowNotImplementedError, pa.lib.ArrowInvalid, OverflowError) as error:
-        raise Refused(f"Arrow cannot take data of type {kind.id} apart: {error}") from error
+        raise Refused(f"Arrow has no way to take such data apart (type {type_name(kind)})") from error
 
 
 def _parts(kind: Any, chunks: list[Any]) -> Parts:
@@ -213,12 +225,16 @@ def _list(inner: Any, chunks: Sequence[Any]) -> Parts:
 
 
 def _struct(kind: Any, chunks: Sequence[Any]) -> Parts:
-    """The fields, of the rows that are not null."""
+    """The fields, of the rows that are not null.
+
+    Not by ``flatten``, which would do without the copy: it puts the nulls of the struct into its fields, and
+    the interpreter aborts if one of them is a union (pyarrow 18 to 26).
+    """
     import pyarrow.compute as pc
 
-    whole = [(pc.drop_null(chunk) if chunk.null_count else chunk).flatten() for chunk in chunks]
+    whole = [pc.drop_null(chunk) if chunk.null_count else chunk for chunk in chunks]
     return [
-        data_of(kind.field(place).type, [fields[place] for fields in whole])
+        data_of(kind.field(place).type, [chunk.field(place) for chunk in whole])
         for place in range(kind.num_fields)
     ]
 

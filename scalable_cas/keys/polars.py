@@ -40,7 +40,7 @@ def polars_handlers() -> Handlers:
         kind = getattr(pl, name, None)
         if kind is not None:
             nodes[kind] = _of_dtype
-    nodes[pl.Field] = lambda value, _: typed_node("polars.Field", (value.name, value.dtype))
+    nodes[pl.Field] = lambda value, _: typed_node("polars.Field", (value.name, _instance(value.dtype)))
     return {}, nodes
 
 
@@ -52,8 +52,13 @@ def _of_frame(frame: Any, _: Walk) -> Node:
 
 
 def _of_series(series: Any, _: Walk) -> Node:
-    dtype = series.dtype
+    dtype = _instance(series.dtype)
     return typed_node("polars.Series", (series.name, dtype, *_content(series, dtype)))
+
+
+def _instance(dtype: Any) -> Any:
+    """An instance: for polars ``Int64`` is as good as ``Int64()``, and it gives now one and now the other."""
+    return dtype() if isinstance(dtype, type) else dtype
 
 
 def _content(series: Any, dtype: Any) -> tuple[Any, ...]:
@@ -110,23 +115,27 @@ def _with_texts(dtype: Any) -> Any:
         if all(new is field.dtype for new, field in zip(inner, dtype.fields, strict=True)):
             return dtype
         return type(dtype)({field.name: new for new, field in zip(inner, dtype.fields, strict=True)})
+    if kind not in _SIMPLE and kind not in _PARAMETERS:
+        raise Refused(f"the polars dtype {kind} has no encoding; cast the column to another")
     return dtype
 
 
-def _nested(dtype: Any) -> Any:
+def _nested(named: Any) -> Any:
+    dtype = _instance(named)
     if type(dtype).__name__ == "Categorical" and _by_number(dtype):
         raise Refused(
             "categories that are ordered by their numbers inside another dtype; cast them to String"
         )
     if type(dtype).__name__ == "Object":
         raise Refused("Object inside another dtype has no encoding")
-    return _with_texts(dtype)
+    new = _with_texts(dtype)
+    return named if new is dtype else new
 
 
 def _of_dtype(dtype: Any, _: Walk) -> Node:
     kind = type(dtype).__name__
     parameters = _PARAMETERS.get(kind, ())
-    parts = [getattr(dtype, name) for name in parameters]
+    parts = [_instance(getattr(dtype, name)) for name in parameters]
     if kind == "Struct":
         parts = [*dtype.fields]
     elif kind == "Enum":

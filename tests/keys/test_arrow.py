@@ -325,6 +325,40 @@ def test_text_and_its_kinds_have_one_content():
     assert len(found) == 1
 
 
+STRANGE = {
+    "union": sparse,
+    "dense union": dense,
+    "dictionary": lambda: dictionary([0, 1, None], ["a", "b"]),
+    "list": lambda: array([1], [2], None),
+    "map": lambda: array([("a", 1)], None, [], type=MAP),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_nested_in_structs_and_lists_with_nulls(name):
+    """Arrow has functions that abort the interpreter for some of these."""
+    inner = STRANGE[name]()
+    mask = pa.array([False, True, False])
+    struct = pa.StructArray.from_arrays([inner], names=["x"], mask=mask)
+    whole = pa.StructArray.from_arrays([inner], names=["x"])
+    items = pa.ListArray.from_arrays(pa.array([0, 1, 1, 3], type=I32), inner, mask=mask)
+    fixed = pa.FixedSizeListArray.from_arrays(inner, 1, mask=mask)
+    found = [encode(item) for item in (struct, whole, items, fixed, struct.slice(1), items.slice(1))]
+    assert len({*found}) == len(found)
+    assert encode(pa.chunked_array([items.slice(0, 1), items.slice(1)])) == encode(pa.chunked_array([items]))
+
+
+def test_what_arrow_cannot_take_apart_is_refused():
+    ends = runs([2, 3], [5, None])
+    with pytest.raises(Refused, match="STRUCT"):
+        encode(pa.StructArray.from_arrays([ends], names=["x"], mask=pa.array([False, True, False])))
+    parts = [
+        pa.DictionaryArray.from_arrays(array(0, 1), array(*items)) for items in (("a", None), (None, "z"))
+    ]
+    with pytest.raises(Refused, match="DICTIONARY"):
+        encode(pa.chunked_array(parts))
+
+
 class Tagged(pa.ExtensionType):
     def __init__(self):
         super().__init__(I64, "tests.tagged")

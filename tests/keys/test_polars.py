@@ -127,6 +127,9 @@ EQUAL = {
         categories("b", "a", "b").slice(1, 1),
         categories("a"),
     ),
+    "dtype said by class or instance": (pl.List(pl.Int64), pl.List(pl.Int64())),
+    "dtype of a struct": (pl.Struct({"a": pl.Time}), pl.Struct({"a": pl.Time()})),
+    "dtype of a series": (series([dt.time(1)]).dtype, pl.List(pl.Time)),
     "enum sliced": (series("a", "b", dtype=ENUM).slice(1), series("b", dtype=ENUM)),
     "objects": (objects(1, "a", None), objects(1, "a", None)),
     "frame chunks": (
@@ -201,6 +204,10 @@ REFUSED = {
         "holds no value",
     ),
 }
+
+
+if hasattr(pl, "Int128"):
+    REFUSED["Int128"] = (lambda: series(1, dtype=pl.Int128), "", "Int128")
 
 
 @pytest.mark.parametrize("name", REFUSED)
