@@ -8,11 +8,10 @@ from __future__ import annotations
 from .arrow_data import data_of, texts_of
 from .frame_values import dtype_name, fill_of, zone_of
 from .nodes import Raw, Refused, Viewed, typed_node
-from .streams import ROWS, encode_pieces, encode_texts
+from .streams import encode_texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from .nodes import Decompose, Node, Walk
@@ -98,26 +97,13 @@ def _of_sparse(value: Any, _: Walk) -> Node:
 
 
 def _of_masked(value: Any, _: Walk) -> Node:
+    from .arrays import encoded_bytes
+
     data, mask = value._data, value._mask  # noqa: SLF001 (to_numpy and isna would copy both)
     missing = bool(mask.any())
-    content = encode_pieces(_zeroed(data, mask if missing else None), data.nbytes)
-    gaps = Raw(encode_pieces(_zeroed(mask, None), mask.nbytes)) if missing else None
+    content = encoded_bytes(data, mask if missing else None)
+    gaps = Raw(encoded_bytes(mask)) if missing else None
     return typed_node("pandas.MaskedArray", (dtype_name(value.dtype), len(value), gaps, Raw(content)))
-
-
-def _zeroed(data: Any, mask: Any) -> Iterator[memoryview]:
-    """The bytes of an array, zero where it is masked, without copying it whole."""
-    import numpy as np
-
-    if mask is None and data.flags.c_contiguous:
-        yield data.view("u1").data
-        return
-    block: Any
-    for start in range(0, len(data), ROWS):
-        block = data[start : start + ROWS]
-        if mask is not None:
-            block = np.where(mask[start : start + ROWS], np.zeros((), block.dtype), block)
-        yield np.ascontiguousarray(block).view("u1").data
 
 
 # --- texts and Arrow ---------------------------------------------------------------------------------------

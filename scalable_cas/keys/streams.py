@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from array import array
 
-from blake3 import blake3
-
-from .digest import LARGE, threads
+from .digest import hasher
 from .tags import B_TAG, INLINE, pack_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from blake3 import blake3
 
     Buffer = bytes | bytearray | memoryview
 
@@ -29,30 +29,31 @@ _ONLY_STR = {str}
 class Stream:
     """Bytes that come in pieces. ``expected``: about how many, so that long ones get more than one thread."""
 
-    __slots__ = ("hasher", "head", "size", "threads")
+    __slots__ = ("expected", "head", "running", "size")
 
     def __init__(self, expected: int = 0) -> None:
         self.size = 0
         self.head = b""
-        self.hasher: blake3 | None = None
-        self.threads = threads() if expected >= LARGE else 1
+        self.expected = expected
+        self.running: blake3 | None = None
 
     def write(self, data: Buffer) -> None:
         """Add a contiguous buffer."""
         self.size += data.nbytes if isinstance(data, memoryview) else len(data)
-        if self.hasher is not None:
-            self.hasher.update(data)
+        if self.running is not None:
+            self.running.update(data)
         elif self.size <= INLINE:
             self.head += data
         else:
-            self.hasher = blake3(self.head, max_threads=self.threads)
-            self.hasher.update(data)
+            self.running = hasher(self.expected)
+            self.running.update(self.head)
+            self.running.update(data)
 
     def encoded(self) -> bytes:
         """What ``encode_bytes`` gives for all that was written."""
-        if self.hasher is None:
+        if self.running is None:
             return pack_length(B_TAG, self.size) + self.head
-        return pack_length(ord("B"), self.size) + self.hasher.digest()
+        return pack_length(ord("B"), self.size) + self.running.digest()
 
 
 def encode_pieces(pieces: Iterable[Buffer], expected: int = 0) -> bytes:
