@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 
 from .digest import hasher
+from .nodes import Refused
 from .tags import B_TAG, INLINE, pack_length
 
 TYPE_CHECKING = False
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-# Rows that are made canonical at a time: their 0.5 to 1 MB stay in the cache between the step that writes
-# them and the hash. 64 Ki rows were 20 % faster than 8 Ki and than 1 Mi.
+# Rows that are made canonical at a time. Smaller blocks pay for the calls (a million texts take three times
+# as long with 4 Ki), larger ones gain little (a sixth with 256 Ki) and need more memory.
 ROWS = 1 << 16
 _U32 = "I" if array("I").itemsize == 4 else "L"
 _ONLY_STR = {str}
@@ -73,7 +74,7 @@ def encode_texts(
     ``rows(start, stop)`` gives some of them; what is no str must be ``missing``.
 
     Raises:
-        ValueError: an item is neither a str nor missing, or is longer than 4 GiB.
+        Refused: an item is neither a str nor missing, or is as long as 4 GiB.
     """
     gaps, lengths, data = Stream(), Stream(4 * count), Stream(8 * count)
     some_missing = False
@@ -84,7 +85,7 @@ def encode_texts(
             absent = bytes([type(item) is not str for item in block])
             for item in block:
                 if type(item) is not str and not missing(item):
-                    raise ValueError
+                    raise Refused("an array of texts that holds what is no plain str")
             block = ["" if gap else item for gap, item in zip(absent, block, strict=True)]
         some_missing = some_missing or 1 in absent
         gaps.write(absent)
@@ -95,7 +96,7 @@ def encode_texts(
 
 
 def _joined(block: Sequence[object]) -> tuple[bytes, bytes]:
-    """Lengths (u32, little-endian) and UTF-8 of texts. Joining them first is three times as fast as encoding
+    """Lengths (u32, little-endian) and UTF-8 of texts. Joining them first is seven times as fast as encoding
     each.
     """
     joined = "".join(block)  # type: ignore[arg-type]
@@ -109,14 +110,14 @@ def sizes_of(lengths: Iterable[int]) -> bytes:
     """Lengths as u32, little-endian.
 
     Raises:
-        ValueError: one is 4 GiB or more.
+        Refused: one is 4 GiB or more.
     """
     from sys import byteorder
 
     try:
         packed = array(_U32, lengths)
     except OverflowError as error:
-        raise ValueError from error
+        raise Refused("a text of 4 GiB or more") from error
     if byteorder == "big":
         packed.byteswap()
     return packed.tobytes()
