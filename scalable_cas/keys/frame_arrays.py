@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .arrow_data import data_of, texts_of
 from .frame_values import dtype_name, fill_of, zone_of
-from .nodes import Raw, Refused, Viewed, typed_node
+from .nodes import Raw, Viewed, typed_node
 from .streams import encode_texts
 
 TYPE_CHECKING = False
@@ -120,12 +120,9 @@ def _of_texts(value: Any, _: Walk) -> Node:
         gaps, lengths, data = texts_of(chunked.chunks)
     else:
         objects = value.to_numpy(dtype=object, copy=False)
-        try:
-            gaps, lengths, data = encode_texts(
-                len(objects), lambda start, stop: objects[start:stop].tolist(), _is_missing
-            )
-        except ValueError as error:
-            raise Refused("this array of texts holds what is no plain str") from error
+        gaps, lengths, data = encode_texts(
+            len(objects), lambda start, stop: objects[start:stop].tolist(), _is_missing
+        )
     parts = (
         dtype_name(value.dtype),
         len(value),
