@@ -7,13 +7,13 @@ transaction is held while a caller works.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from struct import Struct
 
 import msgpack
 from blake3 import blake3
 
-from scalable_cas.errors import IndexDamaged
+from scalable_cas.errors import IndexDamaged, MalformedObject
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.storage import environment as environments
@@ -21,7 +21,7 @@ from scalable_cas.storage import environment_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from scalable_cas.format.record import Record
@@ -116,6 +116,18 @@ class Index:
         """What is known of an object's place, or None."""
         found = self._get("objects", oid)
         return rows.ObjectRow(found) if found else None
+
+    def object_rows(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
+        """The rows of those of some objects that are known here and can be read."""
+        found = {}
+        with self.environment.reading() as transaction:
+            get, database = transaction.get, self.environment.db["objects"]
+            for oid in oids:
+                row = get(oid, db=database)
+                if row is not None:
+                    with suppress(MalformedObject):
+                        found[oid] = rows.ObjectRow(row)
+        return found
 
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
