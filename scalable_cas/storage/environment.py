@@ -41,6 +41,7 @@ WRITE_WAIT = 5.0
 
 # magic, version, address, map size; then two tables of 48 bytes, the last page, the transaction
 _USERS, _WRITER = 0, 1  # bytes of the lock file
+FOLDER = 2  # the same, for whoever folds packs at the end of a process
 
 
 #: What a bare read may raise (a grown map, stale readers); `Environment.reading` has the

@@ -169,6 +169,14 @@ class LooseObjects:
             raise CorruptObject(oid.hex(), "its file holds another object")
         return head, data
 
+    def encoded(self, oid: bytes) -> bytes:
+        """The bytes of an object's file; of its header only the name is looked at.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        return self._read(oid)[1]
+
     def check(self, oid: bytes) -> Header:
         """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a
         large object costs no more memory than a small one.

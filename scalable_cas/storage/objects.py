@@ -54,21 +54,12 @@ class Objects:
             CorruptObject: its bytes are not those that the name promises.
             ObjectUnreadable: the system would not let us read it.
         """
-        return self._read(
+        found: tuple[Header, bytes | memoryview] = self._read(
             oid,
             lambda: self.loose.get(oid, threads=threads, largest=largest),
             lambda spot: checked(oid, self._bytes(oid, spot), largest),
         )
-
-    def check(self, oid: bytes) -> Header:
-        """Read an object and check its sizes and digest; nothing of it is kept.
-
-        Raises:
-            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
-        """
-        return self._read(
-            oid, lambda: self.loose.check(oid), lambda spot: checked(oid, self._bytes(oid, spot))[0]
-        )
+        return found
 
     def head(self, oid: bytes) -> Header:
         """Return the header of an object; its content is not read.
@@ -76,11 +67,12 @@ class Objects:
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
         """
-        return self._read(
+        found: Header = self._read(
             oid,
             lambda: self.loose.head(oid),
             lambda spot: own_header(oid, self._bytes(oid, spot, encoded.HEADER_BYTES)),
         )
+        return found
 
     def place(self, oid: bytes) -> Placed | None:
         """Where an object lies, or None if it is nowhere; nothing of it is read."""
@@ -123,7 +115,7 @@ class Objects:
             yield found
 
     def _spot(self, oid: bytes) -> Spot | None:
-        row = self._rows((oid,)).get(oid)
+        row = self.known((oid,)).get(oid)
         return None if row is None or row.place != rows.PACK else (row.pack, row.offset, row.stored)
 
     def _bytes(self, oid: bytes, spot: Spot, limit: int | None = None) -> bytes:
@@ -163,7 +155,7 @@ class Objects:
         Raises:
             StoreReadOnly: it cannot be written.
         """
-        there = self._whole(kind, oid, len(content), self._rows((oid,)).get(oid))
+        there = self._whole(kind, oid, len(content), self.known((oid,)).get(oid))
         return there or self.loose.put(kind, oid, content, sync=sync)
 
     def put_all(
@@ -178,7 +170,7 @@ class Objects:
         placed: dict[bytes, Placed] = {}
         small: dict[bytes, tuple[int, Content]] = {}
         large: dict[bytes, tuple[int, Content]] = {}
-        known = self._rows([oid for _, oid, _ in objects])
+        known = self.known([oid for _, oid, _ in objects])
         for kind, oid, content in objects:
             if oid in placed:
                 continue
@@ -210,7 +202,7 @@ class Objects:
             )
         return placed
 
-    def _rows(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
+    def known(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
         """The rows of those objects that the index knows; one that is damaged is as good as none."""
         return self.index.object_rows(oids) if self.index is not None else {}
 

@@ -47,7 +47,7 @@ class Packs:
         self.root = root
         self.folder = f"{root}/{OBJECTS}/{PACKS}"
         self._tmp = f"{root}/{TMP}"
-        # Of packs that were asked; a pack never changes, so what is remembered can only be of one that is gone.
+        # of packs that were asked; they never change, so at worst one of them is of a pack that is gone
         self._tables: dict[bytes, packed.Table] = {}
         self._paths: dict[int, str] = {}  # inode -> path, for the hot path
         self._listed = (0, 0)  # inode and time of change of the folder when the paths were listed

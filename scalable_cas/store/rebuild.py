@@ -137,7 +137,9 @@ class _Filling:
 
         def change(changes: Changes) -> None:
             for oid, (head, pack, offset) in batch:
-                if changes.object_row(oid) is None:  # else a neighbour has named it since, or it is there twice
+                if (
+                    changes.object_row(oid) is None
+                ):  # else a neighbour has named it since, or it is there twice
                     # the present epoch: a collector that began before must not take what was named meanwhile
                     epoch, stored = changes.number("epoch"), HEADER_BYTES + head.stored_size
                     row = rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset)

@@ -74,6 +74,7 @@ class Writer:
         self._unsynced: set[str] = set()
         self._lock_wait = WRITE_WAIT  # seconds to wait for the write lock
         self._closing = False
+        self._packed = False  # whether a pack was written
 
     def add(self, item: Pending, *, now: bool) -> None:
         """Queue a result; with ``now`` it is in the files when this returns. Never raises for a store that
@@ -177,6 +178,7 @@ class Writer:
             self._lock_wait = IMPATIENCE
             raise
         self._lock_wait = WRITE_WAIT
+        self._packed = self._packed or any(place.pack for place in placed.values())
         if not store.strict:
             self._remember(placed)
 
@@ -210,6 +212,10 @@ class Writer:
         self._closing = True
         self.sync()
         self._wake.set()
+        if self._packed:
+            from scalable_cas.store.folding import fold_at_close  # only then
+
+            fold_at_close(self._store)
 
 
 def publish(

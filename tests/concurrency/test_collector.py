@@ -237,7 +237,7 @@ def test_a_collector_stopped_half_way_leaves_whole_objects(two, store_path):
         oid
     ) in collector.objects.names():  # what is left of a value is all of it, or nothing that needs the rest
         if collector.objects.head(oid).kind == VALUE:
-            assert all(collector.objects.stat(child) for _, child in children(collector.objects, VALUE, oid))
+            assert all(collector.objects.place(child) for _, child in children(collector.objects, VALUE, oid))
     assert collector.verify().findings == []
     assert len(object_files(store_path)) == 5 * 4 - 3
     assert buffers(1) == buffers.__wrapped__(1)
