@@ -41,6 +41,11 @@ def object_files(path) -> list[Path]:
     return sorted(file for file in Path(path, "objects").glob("??/*") if len(file.name) == 62)
 
 
+def pack_files(path) -> list[Path]:
+    """The files of all packs, in order."""
+    return sorted(Path(path, "objects/pack").glob("*.pack"))
+
+
 def leftovers(path) -> list[str]:
     """What lies in the store that no description of the format knows: unfinished files, mostly."""
     known = {
@@ -61,7 +66,7 @@ def leftovers(path) -> list[str]:
     if (root / "index").exists():
         found += [f"index/{name}" for name in os.listdir(root / "index") if name not in index]
     found += [f"journal/{name}" for name in os.listdir(root / "journal") if not name.endswith(".seg")]
-    objects = {file.relative_to(root).as_posix() for file in object_files(root)}
+    objects = {file.relative_to(root).as_posix() for file in [*object_files(root), *pack_files(root)]}
     there = {f.relative_to(root).as_posix() for f in root.glob("objects/*/*")}
     return sorted(found + list(there - objects))
 
