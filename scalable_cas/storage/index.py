@@ -217,6 +217,7 @@ class Changes:
         self._get = transaction.get
         self._delete = transaction.delete
         self._drop = transaction.drop
+        self._cursor = transaction.cursor
         self._db = index.environment.db
         self._named: set[bytes] = set()
 
@@ -258,6 +259,16 @@ class Changes:
     def drop_object(self, oid: bytes) -> None:
         """Forget where an object lies."""
         self._delete(oid, db=self._db["objects"])
+
+    def put_sorted(self, database: str, items: dict[bytes, bytes]) -> None:
+        """Write many rows of a table: in order, which is the order of its pages, and in one call."""
+        with self._cursor(db=self._db[database]) as cursor:
+            cursor.putmulti(sorted(items.items()))
+
+    def name_functions(self, names: dict[bytes, str]) -> None:
+        """Write down what functions are called, by their ids."""
+        for fnid, name in names.items():
+            self._put(fnid, name.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
 
     def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
         """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""

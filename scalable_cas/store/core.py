@@ -256,7 +256,7 @@ class StoreCore:
         objects = as_objects(encoded)
         kind, oid, content = objects[-1]
         record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-        record.total = sum(len(part) for _, _, part in objects)
+        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part in objects)
         item = Pending(record, objects)
         # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
         now = (

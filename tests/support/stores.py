@@ -10,6 +10,7 @@ from pathlib import Path
 from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.errors import CacheWarning
+from scalable_cas.store.flight import FILES
 from scalable_cas.store.lifecycle import close_all
 
 
@@ -60,6 +61,7 @@ def leftovers(path) -> list[str]:
         "tmp",
     }
     index = {"data.mdb", "lock.mdb", "users.lock", "flight.lock", "stamp"}
+    index |= {f"flight.lock.{n}" for n in range(1, FILES)}
     root = Path(path)
     found = [name for name in os.listdir(root) if name not in known | {"quarantine", "index.lock"}]
     found += [f"tmp/{name}" for name in os.listdir(root / "tmp")]
