@@ -71,7 +71,7 @@ class _Source:
     def sort(self, store: StoreCore, data: bytes, dead: Collection[bytes]) -> None:
         """Decide about each object."""
         gone = set(_unneeded(store, self.name, self.table, dead))
-        for member in self.table:
+        for member in sorted(self.table, key=lambda member: member.offset):
             if member.oid in gone:
                 self.dead += member.oid in dead
                 continue

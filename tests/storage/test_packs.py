@@ -363,6 +363,7 @@ def test_damage_of_the_pack_itself_is_found_and_repaired_and_costs_nothing(fille
         if how != "bad name":  # contents are not read
             assert [f.kind for f in verify(store, quick=True).findings] == ["pack"]
         assert repair(store, wrong)
+        assert blake3(file.read_bytes()).hexdigest() == file.stem, "whole again, under its name"
         assert verify(store).findings == []
     all_hits()
 
