@@ -173,6 +173,10 @@ class Environment:
         except lmdb.MapResizedError:
             self._adopt()
             return self.env.begin()
+        except lmdb.InvalidParameterError:
+            # Another thread is exchanging the map at this moment, and holds the mutex while it does.
+            with self.mutex:
+                return self.env.begin()
         except lmdb.ReadersFullError:  # killed readers leave their slots behind
             self.env.reader_check()
             return self.env.begin()

@@ -39,6 +39,7 @@ class Objects:
         self.packs = Packs(root)
         self.folder = self.loose.folder
         self.index: Index | None = None
+        self.damaged: set[bytes] = set()  # packs in which a writer found a damaged object
 
     # --- reading ---------------------------------------------------------------------------------------
 
@@ -177,6 +178,8 @@ class Objects:
             there = self._whole(kind, oid, len(content), known[oid]) if oid in known else None
             if there is not None:
                 placed[oid] = there
+            elif oid in known and known[oid].place == rows.LOOSE:  # a damaged file is to be replaced
+                large[oid] = kind, content
             else:
                 (small if len(content) <= PACKED_BYTES else large)[oid] = kind, content
         if len(small) >= least:
@@ -220,7 +223,10 @@ class Objects:
             return None
         try:
             head, content = checked(oid, self._bytes(oid, (row.pack, row.offset, row.stored)), size)
-        except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+        except CorruptObject:
+            self.damaged.add(row.pack)
+            return None
+        except (ObjectNotFound, ObjectUnreadable):
             return None
         if head.kind != kind or len(content) != size:
             return None

@@ -194,6 +194,10 @@ class Packs:
             found = self._paths.get(inode)
         return found
 
+    def forget_paths(self) -> None:
+        """A path led nowhere: its inode may be another pack's by now."""
+        self._paths, self._listed = {}, (0, 0)
+
     def delete(self, name: bytes) -> bool:
         """Remove a pack; False if it was not there. Only under the rules of docs/explanation/gc.md."""
         self._tables.pop(name, None)

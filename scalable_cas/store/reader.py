@@ -75,7 +75,8 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     begin, database = environment.env.begin, environment.db["refs"]
     enter, leave = environment.busy.append, environment.busy.pop
     pending, touched = store.writer.visible, store.notes
-    secret, folder, pack_path = store.secret, store.objects.folder, store.objects.packs.path_of
+    secret, folder = store.secret, store.objects.folder
+    pack_path, forget_paths = store.objects.packs.path_of, store.objects.packs.forget_paths
     parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
     stat, perf_counter = os.stat, clock.perf_counter
@@ -142,6 +143,8 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             try:
                 seen = stat(path)
             except OSError:
+                known.pop(rowkey, None)
+                forget_paths()
                 return read_row(store, rowkey, row, counters)
             if seen.st_mtime_ns != changed or seen.st_ino != inode:
                 return read_row(store, rowkey, row, counters)

@@ -178,6 +178,7 @@ class Writer:
             self._lock_wait = IMPATIENCE
             raise
         self._lock_wait = WRITE_WAIT
+        self._mend()
         self._packed = self._packed or any(place.pack for place in placed.values())
         if not store.strict:
             self._remember(placed)
@@ -186,6 +187,17 @@ class Writer:
         store = self._store
         objects = [item for pending in batch for item in pending.objects]
         return store.objects.put_all(objects, sync=store.strict, least=PACK_LEAST)
+
+    def _mend(self) -> None:
+        """Save what is whole of packs in which damage was found while results were stored; what was damaged
+        is stored anew by then.
+        """
+        damaged, self._store.objects.damaged = self._store.objects.damaged, set()
+        if damaged:
+            from scalable_cas.store.moving import rewrite  # only then
+
+            for name in damaged:
+                rewrite(self._store, [name])
 
     def _remember(self, placed: dict[bytes, Placed]) -> None:
         """The files that are to be made safe from a power cut at the end."""
