@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scalable_cas import config
 from scalable_cas.errors import NothingFound, ObjectNotFound, ScalableCasError
+from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.kinds import BLOB, KIND_NAMES
 from scalable_cas.store.core import StoreCore
 
@@ -122,10 +123,7 @@ class Store(StoreCore):
         """
         name = self._object(oid)
         head = self.objects.head(name)
-        seen = self.objects.stat(name)
-        if seen is None:  # gc took it between the two looks
-            raise ObjectNotFound(name.hex())
-        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, seen.st_size)
+        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, HEADER_BYTES + head.stored_size)
 
     def _object(self, oid: str) -> bytes:
         from scalable_cas.ops.selection import select_object

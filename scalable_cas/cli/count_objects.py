@@ -6,7 +6,7 @@ import click
 
 from scalable_cas.cli.context import Session, json_option, pass_session
 from scalable_cas.cli.output import document, lines
-from scalable_cas.ops.summary import Files, garbage, object_files, quarantined
+from scalable_cas.ops.summary import Files, garbage, loose_files, pack_files, packed_objects, quarantined
 
 
 @click.command("count-objects")
@@ -18,21 +18,22 @@ from scalable_cas.ops.summary import Files, garbage, object_files, quarantined
 def command(session: Session, verbose: bool, as_json: bool) -> None:
     """Count the objects, and what they take on the disk.
 
+    in-pack: objects in packs; size-pack: what the packs take.
     garbage: files among the objects that are none, and unfinished files of processes that are gone.
     quarantined: damaged files that were set aside.
     """
     store = session.store()
-    objects = object_files(store)
+    loose = loose_files(store)
     if not verbose and not as_json:
-        lines([f"{objects.count} objects, {_kib(objects)} kilobytes"])
+        lines([f"{loose.count} objects, {_kib(loose)} kilobytes"])
         return
-    rubbish = garbage(store)
+    rubbish, packs = garbage(store), pack_files(store)
     facts = {
-        "count": objects.count,
-        "size": _kib(objects),
-        "in-pack": 0,
-        "packs": 0,
-        "size-pack": 0,
+        "count": loose.count,
+        "size": _kib(loose),
+        "in-pack": packed_objects(store),
+        "packs": packs.count,
+        "size-pack": _kib(packs),
         "garbage": rubbish.count,
         "size-garbage": _kib(rubbish),
         "quarantined": len(quarantined(store.root)),

@@ -36,7 +36,16 @@ SECTIONS = {
         *("clear", "pin", "unpin", "gc", "verify", "config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (
-        *("hash-object", "cat-file", "rev-parse", "show-ref", "ls-objects", "count-objects", "reindex"),
+        *(
+            "hash-object",
+            "cat-file",
+            "rev-parse",
+            "show-ref",
+            "ls-objects",
+            "count-objects",
+            "repack",
+            "reindex",
+        ),
     ),
 }
 NAMES = tuple(name for names in SECTIONS.values() for name in names)

@@ -27,8 +27,8 @@ NO_FILTER = 0
 # of the flag byte: an unknown bit here refuses the object; the low nibble may be ignored
 MUST_UNDERSTAND = 0xF0
 
-_FRAME = b"\x50\x2a\x4d\x18" + (HEADER_BYTES - 8).to_bytes(4, "little")
-_MAGIC = b"SC"
+FRAME = b"\x50\x2a\x4d\x18" + (HEADER_BYTES - 8).to_bytes(4, "little")
+MAGIC = b"SC"
 _VERSION = 1
 # after the frame: magic, version, kind, coding, filter, flags, reserved, raw size (u48), stored size (u48),
 # digest, CRC-32
@@ -54,7 +54,7 @@ class Header:
     def pack(self) -> bytes:
         """The 64 bytes."""
         body = _FIXED.pack(
-            _MAGIC,
+            MAGIC,
             _VERSION,
             self.kind,
             self.coding,
@@ -65,7 +65,7 @@ class Header:
             self.stored_size.to_bytes(6, "little"),
             self.oid,
         )
-        return _FRAME + body + crc32(body).to_bytes(4, "little")
+        return FRAME + body + crc32(body).to_bytes(4, "little")
 
 
 def unpack(data: bytes | memoryview) -> Header:
@@ -76,13 +76,13 @@ def unpack(data: bytes | memoryview) -> Header:
             program does not know.
     """
     head = bytes(data[:HEADER_BYTES])
-    if len(head) < HEADER_BYTES or head[:8] != _FRAME:
+    if len(head) < HEADER_BYTES or head[:8] != FRAME:
         raise MalformedObject("object header", "not an object of this store")
     body = head[8:60]
     if crc32(body) != int.from_bytes(head[60:], "little"):
         raise MalformedObject("object header", "its checksum does not match")
     magic, version, kind, coding, filter_, flags, _, raw, stored, oid = _FIXED.unpack(body)
-    if magic != _MAGIC or version != _VERSION:
+    if magic != MAGIC or version != _VERSION:
         raise MalformedObject("object header", f"version {version} is not known here")
     if kind not in KIND_NAMES:
         raise MalformedObject("object header", f"kind {kind} is not known here")

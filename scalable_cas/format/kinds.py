@@ -37,7 +37,11 @@ def object_id(kind: int, content: bytes | bytearray | memoryview, threads: int =
     ``threads`` is always explicit: BLAKE3's automatic pool hangs for ever in a child forked after its first
     use.
     """
-    workers = threads if len(content) >= PARALLEL_BYTES else 1
+    if len(content) < PARALLEL_BYTES or threads == 1:  # one thread is the default of the library
+        if kind == BLOB:
+            return blake3(content).digest()
+        return blake3(content, key=KIND_KEYS[kind]).digest()
+    workers = threads
     if kind == BLOB:
         return blake3(content, max_threads=workers).digest()
     return blake3(content, key=KIND_KEYS[kind], max_threads=workers).digest()

@@ -12,6 +12,7 @@ JOURNAL = "journal"
 INDEX = "index"
 TMP = "tmp"
 QUARANTINE = "quarantine"
+PACKS = "pack"  # in `OBJECTS`
 SEGMENT_SUFFIX = ".seg"
 
 #: Features that this program knows, per operation. A store that names another one is refused for that

@@ -137,15 +137,15 @@ class Record:
             CREATED: self.created,
         }
         if self.type == REF:
-            fields |= {
-                CODEC: self.codec,
-                KIND: self.kind,
-                OID: self.oid,
-                SIZE: self.size,
-                TOTAL: self.total,
-                SECONDS: self.seconds,
-            }
-            fields |= {VERSION: self.version, PARTS: [list(part) for part in self.parts]}
+            # item by item: merging dictionaries costs three times as much, and this is done for every result
+            fields[CODEC] = self.codec
+            fields[KIND] = self.kind
+            fields[OID] = self.oid
+            fields[SIZE] = self.size
+            fields[TOTAL] = self.total
+            fields[SECONDS] = self.seconds
+            fields[VERSION] = self.version
+            fields[PARTS] = self.parts
             if self.outlines:
                 fields[OUTLINES] = self.outlines
             if self.seed:
@@ -160,7 +160,8 @@ class Record:
                 fields[TTL] = self.ttl
             if self.origin:
                 fields[ORIGIN] = self.origin
-        fields |= self.extra
+        if self.extra:
+            fields |= self.extra
         packed: bytes = msgpack.packb(fields)
         return packed
 

@@ -31,6 +31,9 @@ FLAGS_AT, CODEC_AT = 16, 17
 #: The row of an object: place, kind, coding, 0, size of the content, stored size, epoch of the last
 #: publication that named it.
 OBJECT = Struct("<BBBBQQQ")
+#: What follows for an object in a pack: the pack's name, and where it starts there; the stored size is its
+#: length.
+IN_PACK = Struct("<32sQ")
 #: Content up to this many bytes is copied into the ref's row. LMDB's live bytes per entry grow with the row
 #: (217 B at 100, 685 at 400, 2,087 at 1,000) and half a page is its limit before overflow pages.
 INLINE_BYTES = 1024
@@ -40,12 +43,13 @@ INLINE_BYTES = 1024
 FILE = Struct("<16sQQQqqq32s")
 FILE_KEY_BYTES = 16
 
-# places of an object; only LOOSE is written by this version, the others are reserved in the format
+# places of an object; LOOSE and PACK are written by this version, the others are reserved in the format
 LOOSE, PACK, RANGE, REMOTE = range(1, 5)
 
 # flags of a ref row
 HAS_INLINE = 1
 FOREIGN = 2  # pulled or adopted: decode without running code unless its signer is trusted
+PACKED = 4  # inode and time of change are those of the pack that holds the root
 
 #: The code fingerprint of an entry whose code is not known.
 UNKNOWN_CODE = bytes(8)
@@ -121,20 +125,33 @@ def unpack_file(
     return (device, inode, size, mtime, ctime), when, digest
 
 
-def pack_object(place: int, kind: int, coding: int, size: int, stored: int, epoch: int) -> bytes:
-    """The row of an object. Sizes in bytes."""
-    return OBJECT.pack(place, kind, coding, 0, size, stored, epoch)
+def pack_object(
+    kind: int, coding: int, size: int, stored: int, epoch: int, pack: bytes = b"", offset: int = 0
+) -> bytes:
+    """The row of an object, loose or at ``offset`` of a pack. Sizes in bytes."""
+    if pack:
+        return OBJECT.pack(PACK, kind, coding, 0, size, stored, epoch) + IN_PACK.pack(pack, offset)
+    return OBJECT.pack(LOOSE, kind, coding, 0, size, stored, epoch)
 
 
 class ObjectRow:
     """A parsed object row."""
 
-    __slots__ = ("coding", "epoch", "kind", "place", "size", "stored")
+    __slots__ = ("coding", "epoch", "kind", "offset", "pack", "place", "size", "stored")
 
     def __init__(self, row: bytes) -> None:
-        if len(row) != OBJECT.size:
+        self.pack, self.offset = b"", 0
+        if len(row) == OBJECT.size + IN_PACK.size:
+            self.pack, self.offset = IN_PACK.unpack_from(row, OBJECT.size)
+        elif len(row) != OBJECT.size:
             raise MalformedObject("object row", f"{len(row)} bytes long")
-        self.place, self.kind, self.coding, _, self.size, self.stored, self.epoch = OBJECT.unpack(row)
+        self.place, self.kind, self.coding, _, self.size, self.stored, self.epoch = OBJECT.unpack_from(row)
+        if (self.place == PACK) != bool(self.pack):
+            raise MalformedObject("object row", "its length does not fit its place")
+
+    def moved(self, pack: bytes, offset: int) -> bytes:
+        """The row of the same object in another pack."""
+        return pack_object(self.kind, self.coding, self.size, self.stored, self.epoch, pack, offset)
 
 
 def object_row(row: bytes | None) -> ObjectRow | None:

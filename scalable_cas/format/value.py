@@ -44,6 +44,8 @@ class ValueObject:
 
 def pack(codec: str, head: bytes | memoryview, buffers: tuple[BufferRef, ...] = ()) -> bytes:
     """The content of a value object."""
+    if codec == "plain" and not buffers:
+        return PLAIN_PREFIX + head
     name = codec.encode("ascii")
     parts = [bytes((VERSION, len(name))), name, _COUNT.pack(len(buffers))]
     parts.extend(_BUFFER.pack(item.kind, 0, item.size, item.oid) for item in buffers)

@@ -10,10 +10,10 @@ from scalable_cas.format.kinds import KIND_NAMES, VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scalable_cas.storage.loose import LooseObjects
+    from scalable_cas.storage.objects import Objects
 
 
-def children(objects: LooseObjects, kind: int, oid: bytes) -> tuple[tuple[int, bytes], ...]:
+def children(objects: Objects, kind: int, oid: bytes) -> tuple[tuple[int, bytes], ...]:
     """The (kind, name) of every object that this one names. Blobs name none, and are not read.
 
     Raises:

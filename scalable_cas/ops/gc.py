@@ -7,7 +7,8 @@ The protocol (research: a publisher and a collector, model-checked; tests/model 
    and takes a snapshot of the refs;
 3. it marks from that snapshot without the lock; an unreadable object stops it;
 4. it sweeps under the lock, in small batches: first the rows go and the epoch becomes odd, then, still under
-   our lock, the files go, then the epoch becomes even;
+   our lock, the files go, then the epoch becomes even; packs that hold what has no row any more are written
+   anew without it (store/moving.py), or removed;
 5. an object that was named since step 2 carries a newer epoch and stays. A publisher that finds another epoch
    than before it put its objects, or an odd one, puts them again, under the lock.
 No clock decides anything here, so a clock that jumps cannot lose data. Keeps I2 and I3; delete order: record,
@@ -24,6 +25,8 @@ from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import leftovers, older_files
+from scalable_cas.store.folding import fold_if_many
+from scalable_cas.store.moving import drop_copies, rewrite, shrinkage
 from scalable_cas.store.rebuild import fill_index
 
 TYPE_CHECKING = False
@@ -96,12 +99,10 @@ def plan_gc(store: StoreCore, policy: Policy) -> GcPlan:
     evicted = choose(store, policy)
     dropped = frozenset(item.rowkey for item in evicted)
     marked = mark(store, store.index.scan("refs"), store.index.pins(), dropped)
-    count = size = 0
-    for oid in store.objects.names():
-        if oid not in marked:
-            seen = store.objects.stat(oid)
-            count, size = count + 1, size + (seen.st_size if seen is not None else 0)
-    return GcPlan(evicted, count, size, tuple(_drafts(store)))
+    dead = [oid for oid in store.objects.names() if oid not in marked]
+    size = sum(seen.st_size for oid in dead if (seen := store.objects.loose.stat(oid)) is not None)
+    size += sum(shrinkage(store, name, frozenset(dead), planned=True) for name in store.objects.packs.names())
+    return GcPlan(evicted, len(dead), size, tuple(_drafts(store)))
 
 
 def execute(
@@ -122,9 +123,11 @@ def execute(
         _sweep(store, condemned[at : at + SWEEP_BATCH], epoch, result)
         if progress is not None:
             progress("sweep", min(at + SWEEP_BATCH, len(condemned)), len(condemned))
+    _sweep_packs(store, frozenset(condemned), result)
     for path in plan.drafts:
         result.drafts += _remove_draft(path)
     _compact(store, dropped=result.entries)
+    fold_if_many(store)
     return result
 
 
@@ -178,8 +181,8 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
 
 
 def _younger(store: StoreCore, oid: bytes, since: float) -> bool:
-    seen = store.objects.stat(oid)
-    return seen is not None and seen.st_mtime > since
+    place = store.objects.place(oid)
+    return place is not None and place.changed > since * 1e9
 
 
 def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -> None:
@@ -200,11 +203,31 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
     with store.index.environment.locked():
         store.index.write(change)
         for oid in doomed:
-            seen = store.objects.stat(oid)
-            if seen is not None and store.objects.delete(oid):
+            seen = store.objects.loose.stat(oid)
+            if seen is not None and store.objects.loose.delete(oid):
                 result.objects += 1
                 result.bytes += seen.st_size
         store.index.write(lambda changes: changes.next_number("epoch"))
+
+
+def _sweep_packs(store: StoreCore, condemned: frozenset[bytes], result: GcResult) -> None:
+    """Step 4 for packs, those first that go as a whole: that needs no space. And what lies there twice, after
+    a kill in the midst of a move.
+    """
+    packs = store.objects.packs
+    oldest = clock.now_ns() / 1e9 - DRAFT_SECONDS if store.index_is_local else float("inf")
+    found = []
+    for name in packs.names():
+        seen = packs.stat(name)
+        less = shrinkage(store, name, condemned) if seen is not None and seen.st_mtime < oldest else 0
+        if seen is not None and less:
+            found.append((less < seen.st_size, name))
+    for _, name in sorted(found):
+        moved = rewrite(store, [name], dead=condemned)
+        result.objects += moved.objects
+        result.bytes += moved.bytes
+    known = store.objects.known(list(store.objects.loose.names()) if packs.names() else [])
+    result.bytes += drop_copies(store, [oid for oid, row in known.items() if row.pack]).bytes
 
 
 def _require_whole(store: StoreCore, changes: Changes) -> None:

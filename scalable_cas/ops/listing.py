@@ -8,6 +8,7 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, IndexDamaged, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
+from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.kinds import KIND_NAMES
 from scalable_cas.ops.closure import children
 
@@ -139,8 +140,8 @@ def _age(item: Entry) -> tuple[int, bytes]:
 
 
 def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
-    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes of its
-    file), or ``problem``.
+    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes
+    that it takes), or ``problem``.
     """
     root = item.record.kind, item.record.oid
     found = [_described(store, *root)]
@@ -158,5 +159,4 @@ def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
         head = store.objects.head(oid)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
         return row | {"problem": str(error)}
-    seen = store.objects.stat(oid)
-    return row | {"size": head.raw_size, "stored": seen.st_size if seen is not None else 0}
+    return row | {"size": head.raw_size, "stored": HEADER_BYTES + head.stored_size}

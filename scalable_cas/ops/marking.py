@@ -40,10 +40,10 @@ def mark(
         if oid in marked:
             continue
         marked.add(oid)
-        if kind == VALUE and store.objects.stat(oid) is not None:
+        if kind == VALUE and store.objects.place(oid) is not None:
             marked.update(name for _, name in root_children(store, rowkey, row))
     for pin in pins:
-        if len(pin) == 32 and store.objects.stat(pin) is not None:
+        if len(pin) == 32 and store.objects.place(pin) is not None:
             marked.add(pin)
             marked.update(name for _, name in children(store.objects, store.objects.head(pin).kind, pin))
     return marked

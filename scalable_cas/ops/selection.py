@@ -149,7 +149,7 @@ def matching_objects(store: StoreCore, prefix: str) -> Iterator[bytes]:
     low, high = prefix_bounds(prefix)
     store.writer.flush()
     if len(prefix.strip()) == HEX_DIGITS:
-        if store.objects.stat(low) is not None:
+        if store.objects.place(low) is not None:
             yield low
         return
     yield from store.objects.names(low, high)

@@ -20,12 +20,14 @@ from scalable_cas.errors import (
     ObjectUnreadable,
     ScalableCasError,
 )
-from scalable_cas.format import header, rows
 from scalable_cas.format import record as records
+from scalable_cas.format import rows
 from scalable_cas.format.kinds import VALUE
+from scalable_cas.ops.checking import Checked, check_loose, check_pack
 from scalable_cas.ops.closure import children_of
 from scalable_cas.storage.index import secret_id
 from scalable_cas.storage.journal import SegmentFault
+from scalable_cas.store.moving import rewrite, set_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ NAMED = 20
 
 
 class Finding:
-    """One thing that is wrong: ``kind`` ("corrupt", "missing", "unreadable", "entry", "journal"), ``subject``
-    (an id or a path), ``detail``, and ``affects``: "function key" of each entry that needs it.
+    """One thing that is wrong: ``kind`` ("corrupt", "missing", "unreadable", "pack", "entry", "journal"),
+    ``subject`` (an id or a path), ``detail``, and ``affects``: "function key" of each entry that needs it.
     """
 
     __slots__ = ("affects", "detail", "kind", "subject")
@@ -67,18 +69,6 @@ class Verification:
         self.seconds = 0.0
 
 
-class _Object:
-    """What checking one object gave."""
-
-    __slots__ = ("children", "fault", "oid", "size")
-
-    def __init__(self, oid: bytes) -> None:
-        self.oid = oid
-        self.size = 0
-        self.children: tuple[tuple[int, bytes], ...] = ()
-        self.fault: tuple[str, str] | None = None
-
-
 def verify(
     store: StoreCore,
     *,
@@ -99,22 +89,25 @@ def verify(
     result = Verification()
     entries = dict(_entries(store, result))
     result.entries = len(entries)
-    names = list(store.objects.names())
-    present = set(names)
+    names = list(store.objects.loose.names())
+    present = set(store.objects.names())
     users: dict[bytes, list[Record]] = {}
     for record in entries.values():
         users.setdefault(record.oid, []).append(record)
     parents: dict[bytes, list[bytes]] = {}
     faults: list[tuple[str, bytes, str]] = []
-    for item in _check_all(store, names, quick, jobs):
-        result.objects += 1
+    whole: set[bytes] = set()
+    for item in _check_all(store, names, quick, jobs, result):
+        result.objects += item.oid not in whole
         result.bytes += item.size
         if item.fault is not None:
             faults.append((item.fault[0], item.oid, item.fault[1]))
+        else:
+            whole.add(item.oid)
         for _, child in item.children:
             parents.setdefault(child, []).append(item.oid)
         if progress is not None:
-            progress(result.objects, len(names), result.bytes)
+            progress(result.objects, max(len(present), result.objects), result.bytes)
     wanted = (
         users.keys()
         | parents.keys()
@@ -122,47 +115,43 @@ def verify(
         | {pin for pin in store.index.pins() if len(pin) == 32}
     )
     for oid in sorted(wanted - present):
-        if store.objects.stat(oid) is None and _still_needed(store, oid, users, parents):
+        if _lost(store, oid) and _still_needed(store, oid, users, parents):
             faults.append(("missing", oid, "no such object"))
     for kind, oid, detail in faults:
-        result.findings.append(Finding(kind, oid.hex(), detail, _affected(oid, users, parents)))
+        affected = () if oid in whole else _affected(oid, users, parents)  # else another copy serves
+        result.findings.append(Finding(kind, oid.hex(), detail, affected))
     _check_sizes(entries, store, result)
     _check_journal(store, entries, result)
     result.seconds = clock.monotonic() - since
     return result
 
 
-def _check_all(store: StoreCore, names: list[bytes], quick: bool, jobs: int | None) -> Iterator[_Object]:
+def _check_all(
+    store: StoreCore, names: list[bytes], quick: bool, jobs: int | None, result: Verification
+) -> Iterator[Checked]:
     """Check objects in parallel: reading, decompressing and hashing all let go of the interpreter."""
     workers = jobs or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         chunk = 256  # submitted at a time, so that a million objects are not a million futures
         for at in range(0, len(names), chunk):
-            yield from pool.map(lambda oid: _check_object(store, oid, quick), names[at : at + chunk])
+            yield from pool.map(lambda oid: check_loose(store, oid, quick), names[at : at + chunk])
+        packs = store.objects.packs.names()
+        for at in range(0, len(packs), workers):
+            for pack in pool.map(lambda name: check_pack(store, name, quick), packs[at : at + workers]):
+                yield from pack.objects
+                if pack.fault is not None:
+                    result.findings.append(Finding(*pack.fault))
 
 
-def _check_object(store: StoreCore, oid: bytes, quick: bool) -> _Object:
-    item = _Object(oid)
+def _lost(store: StoreCore, oid: bytes) -> bool:
+    """Whether an object that no listing showed is not there now either."""
     try:
-        if quick:
-            head = store.objects.head(oid)
-            seen = store.objects.stat(oid)
-            if seen is None or seen.st_size != header.HEADER_BYTES + head.stored_size:
-                raise CorruptObject(oid.hex(), "its file has another length than its header says")
-            if head.kind == VALUE:
-                item.children = children_of(oid, store.objects.get(oid)[1])
-        else:
-            head = store.objects.check(oid)
-            if head.kind == VALUE:
-                item.children = children_of(oid, store.objects.get(oid)[1])
-        item.size = head.raw_size
-    except CorruptObject as error:
-        item.fault = ("corrupt", error.reason)
-    except ObjectUnreadable as error:
-        item.fault = ("unreadable", error.reason)
-    except ObjectNotFound:  # collected since the listing; if somebody needs it, it is found missing
-        pass
-    return item
+        store.objects.head(oid)
+    except ObjectUnreadable:
+        return False
+    except (ObjectNotFound, CorruptObject):
+        return True
+    return False
 
 
 def _still_needed(
@@ -299,12 +288,15 @@ def repair(store: StoreCore, verification: Verification) -> list[str]:
     done: list[str] = []
     lost = {finding.subject for finding in verification.findings if finding.kind in ("corrupt", "missing")}
     for name in sorted(lost):
-        oid = bytes.fromhex(name)
-        if store.objects.quarantine(oid):
+        if set_aside(store, bytes.fromhex(name)):
             done.append(f"{name}: set aside in quarantine")
+    for path in sorted(finding.subject for finding in verification.findings if finding.kind == "pack"):
+        if os.path.lexists(path):  # else it went with one of its objects
+            rewrite(store, [bytes.fromhex(os.path.basename(path)[:64])])
+            done.append(f"{path}: set aside in quarantine; what is whole in it was saved")
     for rowkey, row in list(store.index.scan("refs")):
         done.extend(_repair_entry(store, rowkey, row, lost))
-    gone = [bytes.fromhex(name) for name in lost if store.objects.stat(bytes.fromhex(name)) is None]
+    gone = [bytes.fromhex(name) for name in lost if store.objects.place(bytes.fromhex(name)) is None]
     pins = store.index.pins()
 
     def change(changes: Changes) -> None:
@@ -326,16 +318,16 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
     fields = rows.REF.unpack_from(row)
     flags, kind, oid = fields[1], fields[3], fields[11]
     sound = rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
-    if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.stat(oid) is None:
-        store.objects.put(kind, oid, row[rows.REF_FIXED :])
+    if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.place(oid) is None:
+        store.put_object(kind, row[rows.REF_FIXED :])
         return [f"{oid.hex()}: restored from the index"]
     needs = [oid]
-    if kind == VALUE and store.objects.stat(oid) is not None:
+    if kind == VALUE and store.objects.place(oid) is not None:
         try:
             needs.extend(child for _, child in children_of(oid, store.objects.get(oid)[1]))
         except ScalableCasError:
             pass
-    if any(store.objects.stat(item) is None for item in needs):
+    if any(store.objects.place(item) is None for item in needs):
         store.forget([rowkey])
         return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
     return []

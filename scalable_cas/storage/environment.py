@@ -41,6 +41,7 @@ WRITE_WAIT = 5.0
 
 # magic, version, address, map size; then two tables of 48 bytes, the last page, the transaction
 _USERS, _WRITER = 0, 1  # bytes of the lock file
+FOLDER = 2  # the same, for whoever folds packs at the end of a process
 
 
 #: What a bare read may raise (a grown map, stale readers); `Environment.reading` has the
@@ -172,6 +173,10 @@ class Environment:
         except lmdb.MapResizedError:
             self._adopt()
             return self.env.begin()
+        except lmdb.InvalidParameterError:
+            # Another thread is exchanging the map at this moment, and holds the mutex while it does.
+            with self.mutex:
+                return self.env.begin()
         except lmdb.ReadersFullError:  # killed readers leave their slots behind
             self.env.reader_check()
             return self.env.begin()

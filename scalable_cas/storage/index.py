@@ -7,13 +7,13 @@ transaction is held while a caller works.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from struct import Struct
 
 import msgpack
 from blake3 import blake3
 
-from scalable_cas.errors import IndexDamaged
+from scalable_cas.errors import IndexDamaged, MalformedObject
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.storage import environment as environments
@@ -21,7 +21,7 @@ from scalable_cas.storage import environment_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from scalable_cas.format.record import Record
@@ -123,6 +123,18 @@ class Index:
         """The row of an input file that was read; its tag is the reader's to check."""
         return self._get("files", key)
 
+    def object_rows(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
+        """The rows of those of some objects that are known here and can be read."""
+        found = {}
+        with self.environment.reading() as transaction:
+            get, database = transaction.get, self.environment.db["objects"]
+            for oid in oids:
+                row = get(oid, db=database)
+                if row is not None:
+                    with suppress(MalformedObject):
+                        found[oid] = rows.ObjectRow(row)
+        return found
+
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
         return {key for key, _ in self.scan("pins")}
@@ -212,6 +224,7 @@ class Changes:
         self._delete = transaction.delete
         self._drop = transaction.drop
         self._stat = transaction.stat
+        self._cursor = transaction.cursor
         self._db = index.environment.db
         self._named: set[bytes] = set()
 
@@ -253,6 +266,16 @@ class Changes:
     def drop_object(self, oid: bytes) -> None:
         """Forget where an object lies."""
         self._delete(oid, db=self._db["objects"])
+
+    def put_sorted(self, database: str, items: dict[bytes, bytes]) -> None:
+        """Write many rows of a table: in order, which is the order of its pages, and in one call."""
+        with self._cursor(db=self._db[database]) as cursor:
+            cursor.putmulti(sorted(items.items()))
+
+    def name_functions(self, names: dict[bytes, str]) -> None:
+        """Write down what functions are called, by their ids."""
+        for fnid, name in names.items():
+            self._put(fnid, name.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
 
     def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
         """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""

@@ -35,18 +35,21 @@ CHECK_BYTES = 64 << 10
 
 
 class Placed:
-    """Where an object was put: the file's inode and change stamp (mtime, ns), stored size in bytes, coding,
-    and whether it is ``new``.
+    """Where an object lies: the inode and change stamp (mtime, ns) of the file that holds it, its stored size
+    in bytes, its coding, and for one in a pack the pack's name and the offset.
     """
 
-    __slots__ = ("changed", "coding", "inode", "new", "stored")
+    __slots__ = ("changed", "coding", "inode", "offset", "pack", "stored")
 
-    def __init__(self, seen: os.stat_result, coding: int, new: bool) -> None:
-        self.inode = seen.st_ino
-        self.changed = seen.st_mtime_ns
-        self.stored = seen.st_size
+    def __init__(
+        self, inode: int, changed: int, stored: int, coding: int = 0, *, pack: bytes = b"", offset: int = 0
+    ) -> None:
+        self.inode = inode
+        self.changed = changed
+        self.stored = stored
         self.coding = coding
-        self.new = new
+        self.pack = pack
+        self.offset = offset
 
 
 class LooseObjects:
@@ -80,8 +83,8 @@ class LooseObjects:
                     raise
                 continue
             if seen is not None:
-                return Placed(seen, head.coding, new=True)
-            there = self._whole(kind, oid, path, len(content))
+                return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding)
+            there = self.whole(kind, oid, len(content))
             if there is not None:
                 return there
             self.quarantine(oid)
@@ -94,10 +97,10 @@ class LooseObjects:
             return False
         return fs.move(folder, f"{self.root}/{QUARANTINE}/{os.path.basename(folder)}")
 
-    def _whole(self, kind: int, oid: bytes, path: str, size: int) -> Placed | None:
-        """What is at ``path``, if it is a whole object of that name; None if it is damaged or gone."""
+    def whole(self, kind: int, oid: bytes, size: int) -> Placed | None:
+        """Where an object is, if its file is whole; None if it is damaged or gone."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self.path(oid), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return None
         try:
@@ -120,7 +123,7 @@ class LooseObjects:
             return None
         finally:
             os.close(fd)
-        return Placed(seen, found.coding, new=False)
+        return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, found.coding)
 
     def get(
         self, oid: bytes, *, threads: int = 1, largest: int | None = None
@@ -165,6 +168,14 @@ class LooseObjects:
         if head.oid != oid:
             raise CorruptObject(oid.hex(), "its file holds another object")
         return head, data
+
+    def encoded(self, oid: bytes) -> bytes:
+        """The bytes of an object's file; of its header only the name is looked at.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        return self._read(oid)[1]
 
     def check(self, oid: bytes) -> Header:
         """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a

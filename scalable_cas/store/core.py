@@ -22,7 +22,7 @@ from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
-from scalable_cas.storage.loose import LooseObjects
+from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.secret import user_secret
 from scalable_cas.store import lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
@@ -124,7 +124,7 @@ class StoreCore:
         self.secret = user_secret(
             config.user_config_dir(), f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}"
         )
-        self.objects = LooseObjects(self.root)
+        self.objects = Objects(self.root)
         self.journal = Journal(self.root, self.format.store_id, self.secret)
         self.index_path = opening.index_path(self.root, self.format.store_id, self.environ)
         self.index = self._open_index()
@@ -260,7 +260,7 @@ class StoreCore:
         objects = as_objects(encoded)
         kind, oid, content = objects[-1]
         record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-        record.total = sum(len(part) for _, _, part in objects)
+        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part in objects)
         item = Pending(record, objects)
         # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
         now = (
@@ -328,7 +328,7 @@ class StoreCore:
         if row is None or len(row) < rows.REF_FIXED:
             return False
         fields = rows.REF.unpack_from(row)
-        return (limit is None or clock.now_ns() - fields[6] <= limit) and self.objects.stat(
+        return (limit is None or clock.now_ns() - fields[6] <= limit) and self.objects.place(
             fields[11]
         ) is not None
 
@@ -353,7 +353,10 @@ class StoreCore:
             if again:  # a collector was at work since, and may have taken the file
                 place = self.objects.put(kind, oid, content, sync=self.strict)
             changes.put_object(
-                oid, rows.pack_object(rows.LOOSE, kind, place.coding, len(content), place.stored, current)
+                oid,
+                rows.pack_object(
+                    kind, place.coding, len(content), place.stored, current, place.pack, place.offset
+                ),
             )
 
         self.index.write(change)
@@ -363,7 +366,7 @@ class StoreCore:
         """The header and the checked content of an object, also of one that is still in the queue.
 
         Raises:
-            ObjectNotFound, CorruptObject, ObjectUnreadable: as `LooseObjects.get`.
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `Objects.get`.
         """
         self.flush()
         return self.objects.get(oid, threads=os.cpu_count() or 1)
@@ -373,7 +376,9 @@ class StoreCore:
         failure).
         """
         if not self.read_only:
+            from scalable_cas.store.moving import set_aside  # only then
+
             try:
-                self.objects.quarantine(oid)
+                set_aside(self, oid)
             except (ScalableCasError, OSError) as error:
                 self.trouble(error)

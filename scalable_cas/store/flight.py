@@ -28,6 +28,9 @@ _PID = Struct("<I")
 _SLOTS = 4096
 # locks lie beyond the table, one byte for each value of five bytes of the key
 _FIRST_LOCK, _LAST_LOCK = 1 << 20, (1 << 20) + (1 << 40)
+#: The locks are spread over so many files, opened when they are needed. The kernel walks all locks of a file
+#: to take one: with 1,000 results on the way, of one process or of eight, that took 28 µs of each new entry.
+FILES = 16
 #: Waiting starts at half a millisecond and grows to 20 ms: a poll costs some µs, a result is seen at most 20
 #: ms late.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
@@ -48,14 +51,14 @@ class Flights:
     """The keys that this process is computing now."""
 
     def __init__(self, path: str) -> None:
-        self._locks = LockFile(path)
+        self._files = tuple(LockFile(f"{path}.{n}" if n else path) for n in range(FILES))
         self._owners: dict[bytes, object] = {}
         self._closed = False
         self._mutex = threading.Lock()
 
     def try_enter(self, rowkey: bytes, owner: object) -> bool:
         """Become the one who computes this key; False if somebody else is. Give it back with `leave`."""
-        start = _place(rowkey)
+        start, locks = _place(rowkey), self._files[rowkey[13] % FILES]
         with self._mutex:  # `close` waits for it too, so that the file is not closed between lock and poke
             if (
                 self._closed
@@ -64,9 +67,9 @@ class Flights:
             if rowkey in self._owners:
                 return False
             try:
-                entered = self._locks.try_exclusive(start)
+                entered = locks.try_exclusive(start)
                 if entered:
-                    fs.poke(self._locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
+                    fs.poke(locks.fd, 4 * (start % _SLOTS), _PID.pack(os.getpid()))
             # no lock file, so no single flight across processes; within this one it still works
             except (StoreReadOnly, OSError):
                 entered = True
@@ -85,17 +88,19 @@ class Flights:
         with self._mutex:
             held = [rowkey for rowkey in rowkeys if self._owners.pop(rowkey, None) is not None]
             if len(held) > 1 and not self._owners:
-                self._locks.release(_FIRST_LOCK, _LAST_LOCK - _FIRST_LOCK)
+                for locks in self._files:
+                    locks.release(_FIRST_LOCK, _LAST_LOCK - _FIRST_LOCK)
                 return
             for rowkey in held:
-                self._locks.release(_place(rowkey))
+                self._files[rowkey[13] % FILES].release(_place(rowkey))
 
     def owner_stopped(self, rowkey: bytes) -> bool:
         """Whether the process that computes the key is known to be stopped."""
         if rowkey in self._owners:
             return False
         try:
-            (pid,) = _PID.unpack(os.pread(self._locks.fd, 4, 4 * (_place(rowkey) % _SLOTS)).ljust(4, b"\0"))
+            table = self._files[rowkey[13] % FILES].fd
+            (pid,) = _PID.unpack(os.pread(table, 4, 4 * (_place(rowkey) % _SLOTS)).ljust(4, b"\0"))
             with open(f"/proc/{pid}/stat", "rb") as file:
                 state = file.read().rpartition(b")")[2].split()[0]
         except (OSError, StoreReadOnly, IndexError):
@@ -106,14 +111,16 @@ class Flights:
         """In the child: nothing is computed here, and the parent's locks are not ours."""
         self._owners.clear()
         self._mutex = threading.Lock()
-        self._locks.after_fork()
+        for locks in self._files:
+            locks.after_fork()
 
     def close(self) -> None:
         """Give everything back."""
         with self._mutex:
             self._closed = True
             self._owners.clear()
-            self._locks.close()
+            for locks in self._files:
+                locks.close()
 
 
 def _place(rowkey: bytes) -> int:

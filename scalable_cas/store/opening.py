@@ -22,7 +22,7 @@ from scalable_cas.storage.locks import LockFile
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scalable_cas.storage.journal import Journal
-    from scalable_cas.storage.loose import LooseObjects
+    from scalable_cas.storage.objects import Objects
 
 #: Seconds to wait for another process that rebuilds the index: a million entries take about a minute.
 REBUILD_WAIT = 600.0
@@ -114,7 +114,7 @@ class IndexPlace:
         inside = path == f"{root}/{layout.INDEX}"
         self._tmp = f"{root}/{layout.TMP}" if inside else f"{os.path.dirname(path)}/{layout.TMP}"
 
-    def open(self, journal: Journal, objects: LooseObjects, *, read_only: bool) -> Index:
+    def open(self, journal: Journal, objects: Objects, *, read_only: bool) -> Index:
         """Open the index; one that is missing is filled from files.
 
         Raises:
@@ -125,11 +125,12 @@ class IndexPlace:
                 raise IndexDamaged(self._path, "it is missing")
             self._create(journal)
         index = Index(self._path, self._store_id, self._secret, read_only=read_only)
+        objects.index = index
         if not read_only and not index.number("filled"):
             self._fill(index, journal, objects)
         return index
 
-    def rebuild(self, journal: Journal, objects: LooseObjects) -> Index:
+    def rebuild(self, journal: Journal, objects: Objects) -> Index:
         """Throw a damaged index away and make it anew from files (I4). Of several processes that find it
         damaged one does so.
 
@@ -151,7 +152,7 @@ class IndexPlace:
         fs.make_folder(os.path.dirname(self._path))
         create_index(self._path, self._tmp, self._store_id, self._secret, filled=not journal.segments())
 
-    def _fill(self, index: Index, journal: Journal, objects: LooseObjects) -> None:
+    def _fill(self, index: Index, journal: Journal, objects: Objects) -> None:
         """Fill an index that is new, or whose filling was interrupted; one process does, the others wait."""
         from scalable_cas.store.rebuild import fill_index  # only then: it reads every object's header
 

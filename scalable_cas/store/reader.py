@@ -76,6 +76,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     enter, leave = environment.busy.append, environment.busy.pop
     pending, touched = store.writer.visible, store.notes
     secret, folder = store.secret, store.objects.folder
+    pack_path, forget_paths = store.objects.packs.path_of, store.objects.packs.forget_paths
     parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
     stat, perf_counter = os.stat, clock.perf_counter
@@ -92,11 +93,18 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
         if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
             return None  # a flipped bit, or another user's row: it will be written anew
-        if codec != plain or flags != rows.HAS_INLINE or kind != VALUE:
+        if codec != plain or flags & ~rows.PACKED != rows.HAS_INLINE or kind != VALUE:
             return (created,)
         if len(row) != fixed + length or not row.startswith(prefix, fixed):
             return (created,)
-        facts = (row, created, seconds, inode, changed, oid, row[start:], code)
+        if flags & rows.PACKED:
+            path = pack_path(inode)
+            if path is None:  # the pack is gone, or its objects have moved to another
+                return (created,)
+        else:
+            name = oid.hex()
+            path = f"{folder}/{name[:2]}/{name[2:]}"
+        facts = (row, created, seconds, inode, changed, path, row[start:], code)
         if len(known) < KNOWN or rowkey in known:
             known[rowkey] = facts
         else:  # a loop over more entries than that would only fill it for the next one to empty
@@ -122,21 +130,21 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         facts = known.get(rowkey)
         if facts is None or facts[0] != row:
             facts = examine(rowkey, row)
-            if facts is None:
+            if facts is None or (len(facts) == 1 and limit is not None and clock.now_ns() - facts[0] > limit):
                 return MISS
             if len(facts) == 1:
-                late = limit is not None and clock.now_ns() - facts[0] > limit
-                return MISS if late else read_row(store, rowkey, row, counters)
-        _, created, seconds, inode, changed, oid, head, code = facts
+                return read_row(store, rowkey, row, counters)
+        _, created, seconds, inode, changed, path, head, code = facts
         late = limit is not None and clock.now_ns() - created > limit
         if late or (code not in counters.codes and not counters.accepts(store, rowkey, code)):
             return MISS
         looks -= 1
         if looks > 0:
-            name = oid.hex()
             try:
-                seen = stat(f"{folder}/{name[:2]}/{name[2:]}")
+                seen = stat(path)
             except OSError:
+                known.pop(rowkey, None)
+                forget_paths()
                 return read_row(store, rowkey, row, counters)
             if seen.st_mtime_ns != changed or seen.st_ino != inode:
                 return read_row(store, rowkey, row, counters)
@@ -238,10 +246,10 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(
         row
     )
-    seen = store.objects.stat(oid)
+    seen = store.objects.place(oid)
     if seen is None:
         raise ObjectNotFound(oid.hex())
-    if flags & rows.HAS_INLINE and seen.st_mtime_ns == changed and seen.st_ino == inode:
+    if flags & rows.HAS_INLINE and seen.changed == changed and seen.inode == inode:
         inline = memoryview(row)[rows.REF_FIXED :]
         if len(inline) == length and object_id(kind, inline) == oid:
             return inline
@@ -257,14 +265,14 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
             rows.pack_ref(
                 rowkey,
                 store.secret,
-                flags=flags,
+                flags=flags & ~rows.PACKED | (rows.PACKED if seen.pack else 0),
                 codec=codec,
                 kind=kind,
                 created=created,
                 seconds=seconds,
                 size=size,
-                inode=seen.st_ino,
-                changed=seen.st_mtime_ns,
+                inode=seen.inode,
+                changed=seen.changed,
                 oid=oid,
                 inline=bytes(content),
                 code=code,

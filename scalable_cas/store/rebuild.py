@@ -12,19 +12,22 @@ from __future__ import annotations
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.header import HEADER_BYTES
+from scalable_cas.format.header import HEADER_BYTES, Header
+from scalable_cas.format.pack import read_table
 from scalable_cas.storage.journal import SegmentFault
-from scalable_cas.storage.loose import Placed
+from scalable_cas.storage.objects import own_header
 from scalable_cas.store.writer import ref_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from scalable_cas.format.record import Record
     from scalable_cas.storage.index import Changes, Index
     from scalable_cas.storage.journal import Journal
     from scalable_cas.storage.loose import LooseObjects
+    from scalable_cas.storage.objects import Objects
+    from scalable_cas.storage.packs import Packs
 
 _BATCH = 2000  # rows per write transaction: some ms, which is how long a neighbour may have to wait
 
@@ -45,7 +48,7 @@ class Rebuilt:
 def fill_index(
     index: Index,
     journal: Journal,
-    objects: LooseObjects,
+    objects: Objects,
     *,
     adopt: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -87,7 +90,7 @@ class _Filling:
     def __init__(
         self,
         index: Index,
-        objects: LooseObjects,
+        objects: Objects,
         result: Rebuilt,
         *,
         adopt: bool,
@@ -112,35 +115,36 @@ class _Filling:
         changes.set_number("filled", 1)
 
     def put_objects(self) -> None:
-        """A row for each object file whose header can be read; `verify` names the others."""
-        names: list[bytes] = []
-        for oid in self._objects.names():
-            names.append(oid)
-            if len(names) == _BATCH:
-                self._put_objects(names)
-                names = []
-        self._put_objects(names)
+        """A row for each object whose header can be read, loose or in a pack; `verify` names the others."""
+        loose = self._objects.loose
+        self._put_objects((oid, _loose(loose, oid)) for oid in loose.names())
+        for name in self._objects.packs.names():
+            self._put_objects(_packed(self._objects.packs, name))
 
-    def _put_objects(self, names: list[bytes]) -> None:
+    def _put_objects(self, found: Iterable[tuple[bytes, _Spot | None]]) -> None:
+        batch: list[tuple[bytes, _Spot]] = []
+        for oid, spot in found:
+            if spot is not None:
+                batch.append((oid, spot))
+            if len(batch) == _BATCH:
+                self._put_batch(batch)
+                batch = []
+        self._put_batch(batch)
+
+    def _put_batch(self, batch: list[tuple[bytes, _Spot]]) -> None:
+        if not batch:
+            return
+
         def change(changes: Changes) -> None:
-            for oid in names:
-                try:
-                    head = self._objects.head(oid)
-                except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-                    continue
-                if changes.object_row(oid) is None:  # else a neighbour has named it since
+            for oid, (head, pack, offset) in batch:
+                if (
+                    changes.object_row(oid) is None
+                ):  # else a neighbour has named it since, or it is there twice
                     # the present epoch: a collector that began before must not take what was named meanwhile
-                    epoch = changes.number("epoch")
-                    row = rows.pack_object(
-                        rows.LOOSE,
-                        head.kind,
-                        head.coding,
-                        head.raw_size,
-                        HEADER_BYTES + head.stored_size,
-                        epoch,
-                    )
+                    epoch, stored = changes.number("epoch"), HEADER_BYTES + head.stored_size
+                    row = rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset)
                     changes.put_object(oid, row)
-                self._result.objects += 1
+                    self._result.objects += 1
 
         self._index.write(change)
         self._tell()
@@ -167,8 +171,8 @@ class _Filling:
                 self._result.missing += 1
 
     def _put_entry(self, changes: Changes, record: Record, *, foreign: bool) -> bool:
-        seen = self._objects.stat(record.oid)
-        if seen is None:
+        place = self._objects.place(record.oid)
+        if place is None:
             return False
         content: bytes | memoryview = bytes(rows.INLINE_BYTES + 1)  # too long to be copied into the row
         if record.size <= rows.INLINE_BYTES:
@@ -177,7 +181,6 @@ class _Filling:
             except (ObjectNotFound, CorruptObject, ObjectUnreadable):
                 pass  # the row is written without a copy; the first read of it finds the damage
         self._result.foreign += foreign
-        place = Placed(seen, 0, new=False)
         changes.put_entry(
             record,
             record.pack(),
@@ -225,6 +228,31 @@ class _Journaled:
         )
         forgotten = next((at for at, item in enumerate(found) if item[0].type != records.REF), len(found))
         return found[1:forgotten]
+
+
+_Spot = tuple[Header, bytes, int]  # header, pack or nothing, offset in it
+
+
+def _loose(objects: LooseObjects, oid: bytes) -> _Spot | None:
+    try:
+        return objects.head(oid), b"", 0
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+        return None
+
+
+def _packed(packs: Packs, name: bytes) -> Iterator[tuple[bytes, _Spot | None]]:
+    """The objects of a pack: from its table, or where that is damaged from the objects themselves."""
+    try:
+        data = packs.load(name)
+    except (FileNotFoundError, ObjectUnreadable):
+        return
+    for member in read_table(data):
+        try:
+            head = own_header(member.oid, data[member.offset : member.offset + HEADER_BYTES])
+        except CorruptObject:
+            continue
+        if HEADER_BYTES + head.stored_size == member.length:
+            yield member.oid, (head, name, member.offset)
 
 
 def _order(record: Record, *, own: bool) -> tuple[int, int, bool]:

@@ -24,6 +24,7 @@ NEEDS_NO_ARGUMENT = (
     "count-objects",
     "verify",
     "gc",
+    "repack",
     "reindex",
     "report",
 )

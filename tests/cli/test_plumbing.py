@@ -183,6 +183,23 @@ def test_ls_objects_names_a_header_that_cannot_be_read(cas, path, filled):
     assert "ab" + "cd" * 31 in done.err
 
 
+def test_repack(cas, path, filled):
+    before = cas("count-objects", "--json").json
+    listed = cas("ls-objects").out
+    done = cas("repack", "--dry-run")
+    assert done.lines[0] == f"loose objects to fold: {before['count']}"
+    assert cas("count-objects", "--json").json == before
+    done = cas("repack", "--json").json
+    assert (done["dry_run"], done["plan"]["new_packs"], done["done"]["loose"]) == (False, 1, before["count"])
+    after = cas("count-objects", "--json").json
+    assert (after["count"], after["in-pack"], after["packs"]) == (0, before["count"], 1)
+    assert after["size-pack"] > 0
+    assert cas("ls-objects").out == listed
+    assert cas("verify").code == 0
+    assert "0 loose objects and 0 packs" in cas("repack").err
+    assert cas("count-objects").out == "0 objects, 0 kilobytes\n"
+
+
 def test_count_objects(cas, path, filled):
     done = cas("count-objects")
     kib = cas("count-objects", "--json").json["size"]

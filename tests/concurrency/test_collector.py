@@ -79,11 +79,11 @@ def test_content_that_is_found_again_while_its_file_is_being_removed(two, store_
 
     def publish():
         if not threads:
-            hook(monkeypatch, writer.objects, "put", after=put.set)
+            hook(monkeypatch, writer.objects, "put_all", after=put.set)
             threads.append(meanwhile(lambda: shared(2, _cache_bypass=True)))
             assert put.wait(20)
 
-    class Objects(type(collector.objects)):
+    class Objects(type(collector.objects.loose)):
         def delete(self, oid):
             publish()
             found = super().delete(oid)
@@ -91,14 +91,14 @@ def test_content_that_is_found_again_while_its_file_is_being_removed(two, store_
                 raise Killed
             return found
 
-    original = type(collector.objects)
-    collector.objects.__class__ = Objects
+    original = type(collector.objects.loose)
+    collector.objects.loose.__class__ = Objects
     if killed:
         with pytest.raises(Killed):
             collector.gc()
     else:
         assert collector.gc().objects == 1
-    collector.objects.__class__ = original
+    collector.objects.loose.__class__ = original
     thread, errors = threads[0]
     thread.join(20)
     assert not errors
@@ -219,7 +219,7 @@ def test_a_collector_stopped_half_way_leaves_whole_objects(two, store_path):
         buffers(n)
     buffers.cache_clear()
 
-    class Objects(type(collector.objects)):
+    class Objects(type(collector.objects.loose)):
         left = 4
 
         def delete(self, oid):
@@ -228,16 +228,16 @@ def test_a_collector_stopped_half_way_leaves_whole_objects(two, store_path):
                 raise Killed
             return super().delete(oid)
 
-    original = type(collector.objects)
-    collector.objects.__class__ = Objects
+    original = type(collector.objects.loose)
+    collector.objects.loose.__class__ = Objects
     with pytest.raises(Killed):
         collector.gc()
-    collector.objects.__class__ = original
+    collector.objects.loose.__class__ = original
     for (
         oid
     ) in collector.objects.names():  # what is left of a value is all of it, or nothing that needs the rest
         if collector.objects.head(oid).kind == VALUE:
-            assert all(collector.objects.stat(child) for _, child in children(collector.objects, VALUE, oid))
+            assert all(collector.objects.place(child) for _, child in children(collector.objects, VALUE, oid))
     assert collector.verify().findings == []
     assert len(object_files(store_path)) == 5 * 4 - 3
     assert buffers(1) == buffers.__wrapped__(1)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from scalable_cas import Store
+from scalable_cas.store.folding import execute_repack, plan_repack
 from tests.support.processes import finish, kill, start, together
 from tests.support.stores import assert_whole, entry_keys
 
@@ -60,7 +61,10 @@ STORM = """
 import random, sys, time
 from scalable_cas import cacheable
 from scalable_cas.caching.session import current
+from scalable_cas.store import writer
 from tests.concurrency.functions import quick, value
+
+writer.PACK_LEAST = int(sys.argv[3]) if len(sys.argv) > 3 else writer.PACK_LEAST
 
 @cacheable(_version=1)
 def shared(n, salt):
@@ -106,9 +110,10 @@ print("entries", n, checks)
 """
 
 
-def storm(store_path, seconds):
-    writers = [start(STORM, seconds, number, store=store_path) for number in range(4)]
+def storm(store_path, seconds, *, least=32, repack=False):
+    writers = [start(STORM, seconds, number, least, store=store_path) for number in range(4)]
     freed: list[int] = []
+    folded: list[int] = []
     errors: list[BaseException] = []
     over = threading.Event()
 
@@ -117,6 +122,8 @@ def storm(store_path, seconds):
             with Store.init(store_path) as store:
                 while not over.is_set():
                     freed.append(store.gc().objects)
+                    if repack:
+                        folded.append(execute_repack(store, plan_repack(store)).packs)
         except BaseException as error:
             errors.append(error)
 
@@ -144,6 +151,7 @@ def storm(store_path, seconds):
     assert not findings, findings[:3]
     assert len(freed) >= 3
     assert sum(freed) > 0
+    assert bool(sum(folded)) == repack
     assert_whole(store_path)
 
 
@@ -151,9 +159,18 @@ def test_a_collector_beside_four_writers_takes_nothing_that_was_acknowledged(sto
     storm(store_path, 5)
 
 
+def test_where_every_commit_is_a_pack_and_packs_are_folded_all_the_time(store_path):
+    storm(store_path, 5, least=2, repack=True)
+
+
 @pytest.mark.deep
 def test_a_minute_of_it(store_path):
     storm(store_path, 60)
+
+
+@pytest.mark.deep
+def test_a_minute_of_packs(store_path):
+    storm(store_path, 60, least=2, repack=True)
 
 
 def test_two_collectors_at_once(store_path):

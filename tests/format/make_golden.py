@@ -1,4 +1,4 @@
-"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER`. Only run for a new
+"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER [packed]`. Only run for a new
 release; what is in fixtures/ is never made anew, because reading *old* stores is what it proves.
 """
 
@@ -10,8 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from scalable_cas import clock
 from scalable_cas.codecs.base import encode
 from scalable_cas.format.record import Record
+from scalable_cas.store import writer
 from scalable_cas.store.core import StoreCore
 
 VALUES = {
@@ -29,6 +31,7 @@ def main(folder: Path) -> None:
     os.environ["XDG_CONFIG_HOME"] = str(config)
     os.environ["SCALABLE_TELEMETRY"] = "0"
     store = StoreCore(folder / "store", create=True)
+    store.writer._committed = clock.monotonic()
     manifest = {"entries": {}, "objects": {}}
     for number, (name, value) in enumerate(VALUES.items()):
         record = Record(
@@ -62,4 +65,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] == ["packed"]:  # all results in one pack: one commit, at the end
+        writer.PACK_LEAST, writer.INTERVAL, writer.THREAD_INTERVAL = 1, 1000.0, 1000.0
     main(Path(sys.argv[1]).resolve())

@@ -126,7 +126,7 @@ def test_an_entry_that_was_stored_anew_since_the_plan_stays(store):
 def test_an_object_that_cannot_be_read_stops_the_collection(store):
     key = put(store, 1, {"x": b"y" * 70_000, "pad": list(range(2000))})
     root = store.index.record(key).oid
-    path = store.objects.path(root)
+    path = store.objects.loose.path(root)
     __import__("os").chmod(path, 0o600)
     with open(path, "r+b") as file:
         file.seek(80)
@@ -134,7 +134,7 @@ def test_an_object_that_cannot_be_read_stops_the_collection(store):
     for work in (lambda: plan_gc(store, Policy()), lambda: execute(store, plan_gc(store, Policy()))):
         with pytest.raises(CorruptObject):
             work()
-    assert store.objects.stat(root) is not None
+    assert store.objects.place(root) is not None
 
 
 def test_usage_counts_shared_files_apart(store):

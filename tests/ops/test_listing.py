@@ -86,10 +86,10 @@ def test_a_missing_object_is_a_problem_of_its_row(store):
     put(store, "m.f", "x", [b"\0" * 100_000])
     (row,) = entries(store)
     child = bytes.fromhex(objects_of(store, row)[1]["oid"])
-    store.objects.delete(child)
+    store.objects.loose.delete(child)
     root, buffer = objects_of(store, row)
     assert "problem" not in root
     assert child.hex() in buffer["problem"]
-    store.objects.delete(row.record.oid)
+    store.objects.loose.delete(row.record.oid)
     (root,) = objects_of(store, row)
     assert "problem" in root

@@ -89,7 +89,7 @@ def test_what_is_no_id(store, prefix):
 def test_objects_are_those_of_the_files(store):
     oid = store.put_bytes(b"content")
     assert select_object(store, oid[:4]) == bytes.fromhex(oid)
-    store.objects.delete(bytes.fromhex(oid))
+    store.objects.loose.delete(bytes.fromhex(oid))
     assert select_object(store, oid[:4]) is None
     assert select_object(store, oid) is None
 

@@ -104,7 +104,7 @@ def test_only_blobs_are_bytes(store):
 
 def test_damage_is_never_returned(store):
     oid = store.put_bytes(b"content of some length")
-    file = store.objects.path(bytes.fromhex(oid))
+    file = store.objects.loose.path(bytes.fromhex(oid))
     os.chmod(file, 0o600)
     with open(file, "r+b") as handle:
         handle.seek(70)

@@ -22,10 +22,19 @@ from scalable_cas import cacheable
 from scalable_cas.caching.session import current
 from scalable_cas.errors import CorruptObject, ObjectNotFound
 from scalable_cas.ops.gc import Policy, execute, plan_gc
-from scalable_cas.ops.verify import verify
+from scalable_cas.ops.verify import repair, verify
+from scalable_cas.store import folding, writer
+from scalable_cas.store.folding import execute_repack, plan_repack
 from scalable_cas.store.rebuild import fill_index
 from tests.support.scenarios import Pair
-from tests.support.stores import forget_open_stores, leftovers, object_files, overwrite, quiet
+from tests.support.stores import (
+    forget_open_stores,
+    leftovers,
+    object_files,
+    overwrite,
+    pack_files,
+    quiet,
+)
 
 runs: list[tuple[str, int]] = []
 
@@ -284,8 +293,107 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.index.count("records") == len(self.stored)
 
 
+class PackedMachine(StoreMachine):
+    """The same where every commit writes a pack, packs are folded, and it is packs that are damaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.broken = False  # a pack was damaged since the last clear
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(writer, "PACK_LEAST", 1)
+        self.patches.setattr(folding, "MOST_PACKS", 4)
+        self.patches.setattr(folding, "MOST_AT_CLOSE", 6)
+
+    def teardown(self):
+        super().teardown()
+        self.patches.undo()
+
+    @rule(first=numbers)
+    def burst(self, first):
+        """Several results in one commit, and so in one pack."""
+        self.store.flush()
+        before = self.store.writer._committed
+        self.store.writer._committed = float("inf")
+        for n in range(first, first + 4):
+            self.call("small", n)
+            self.call("shared", n)
+        self.store.writer._committed = before
+        self.store.flush()
+
+    @rule()
+    def repack(self):
+        self.store.flush()
+        execute_repack(self.store, plan_repack(self.store))
+        assert leftovers(self.path) == []
+
+    @rule(data=st.data(), how=st.sampled_from(["flip", "truncate", "delete", "extend"]))
+    def damage(self, data, how):
+        self.store.flush()
+        files = pack_files(self.path)
+        if not files:
+            return
+        file = data.draw(st.sampled_from(files))
+        content = file.read_bytes()
+        at = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        self.doubtful = self.broken = True
+        match how:
+            case "flip":
+                overwrite(file, content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+            case "truncate":
+                overwrite(file, content[:at])
+            case "extend":
+                overwrite(file, content + b"x" * (at + 1))
+            case "delete":
+                file.unlink()
+
+    @rule(policy=st.sampled_from([{}, {"older_than": 0}, {"keep_last": 1}]))
+    def collect(self, policy):
+        if not self.broken:
+            super().collect(policy)
+            return
+        try:
+            execute(self.store, plan_gc(self.store, Policy(**policy)))
+        except (CorruptObject, ObjectNotFound):
+            pass
+
+    @precondition(lambda self: self.broken)
+    @rule()
+    def mend(self):
+        """Repair leaves nothing to find."""
+        with quiet():
+            repair(self.store, verify(self.store))
+        assert verify(self.store).findings == []
+        self.broken = False
+
+    @precondition(lambda self: self.doubtful)
+    @rule()
+    def clear_everything(self):
+        super().clear_everything()
+        self.broken = False
+        assert pack_files(self.path) == []
+
+    @rule()
+    def lose_the_index(self):
+        super().lose_the_index()
+        self.doubtful = self.doubtful or self.broken
+
+    @invariant()
+    def verify_finds_what_was_damaged_and_nothing_else(self):
+        if self.path.exists() and not self.broken:
+            assert verify(self.store).findings == []
+
+
 def test_a_store_and_a_dictionary_agree():
     run_state_machine_as_test(StoreMachine, settings=settings(max_examples=40, stateful_step_count=25))
+
+
+def test_a_packed_store_and_a_dictionary_agree():
+    run_state_machine_as_test(PackedMachine, settings=settings(max_examples=40, stateful_step_count=25))
+
+
+@pytest.mark.deep
+def test_a_packed_store_for_a_long_time():
+    run_state_machine_as_test(PackedMachine, settings=settings(max_examples=1500, stateful_step_count=60))
 
 
 @pytest.mark.deep

@@ -13,9 +13,10 @@ import sys
 from scalable_cas import Store, cacheable
 from scalable_cas.caching.session import current
 from scalable_cas.errors import ScalableCasError, StoreNotFound
+from scalable_cas.store.folding import execute_repack, plan_repack
 from scalable_cas.store.lifecycle import close_all
 
-from .stores import forget_open_stores, leftovers, object_files, quiet
+from .stores import flip, forget_open_stores, leftovers, object_files, pack_files, quiet
 from .stores import overwrite as write_over
 
 
@@ -142,6 +143,18 @@ def collect():
         store.gc()
 
 
+def repack():
+    """Loose objects and packs become one pack."""
+    with Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
+        execute_repack(store, plan_repack(store))
+
+
+def collect_packs():
+    """Of two packs one is all dead, the other in part."""
+    with Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
+        store.gc()
+
+
 def reindex():
     from scalable_cas.store.rebuild import fill_index
 
@@ -184,6 +197,8 @@ PROGRAMS = {
         overwrite,
         clear,
         collect,
+        collect_packs,
+        repack,
         reindex,
         reopen,
         configure,
@@ -192,6 +207,10 @@ PROGRAMS = {
 }
 #: What is in the store before each but the first; (kind, n).
 STORED = [(kind, n) for kind in FUNCTIONS for n in range(2)]
+
+
+#: Before `repair` one of these is damaged in its pack.
+DAMAGED = (*range(200, 204), *range(240, 244))
 
 
 def prepare(name: str) -> list[str]:
@@ -209,8 +228,21 @@ def prepare(name: str) -> list[str]:
         current().store.flush()
         for n in range(5, 8):
             buffers.cache_forget(n), small.cache_forget(n)
+    packed = []
+    if name in ("collect_packs", "repack", "repair", "reindex"):
+        for first in (200, 240):
+            for n in range(first, first + 40):
+                small(n)
+            current().store.flush()
+        packed = list(range(200, 280))
+    if name == "collect_packs":
+        for n in range(200, 250):
+            small.cache_forget(n)
+        packed = list(range(250, 280))
     root = current().store.root
     forget_open_stores()
+    if name == "repair":
+        flip(pack_files(root)[0], 200)
     if name == "repair":
         write_over(object_files(root)[0], b"damaged")
         object_files(root)[1].unlink()
@@ -219,6 +251,7 @@ def prepare(name: str) -> list[str]:
 
         shutil.rmtree(f"{root}/index")
     kept = [f"kept {kind} {n}" for kind, n in STORED]
+    kept += [f"kept small {n}" for n in packed]
     return kept + [f"kept changing {n} old" for n in range(3)]
 
 
@@ -293,7 +326,7 @@ def _check_forgotten(said, wrong):
 
 def _check_after(path, name, kept, wrong):
     """The next calls work and are stored; gc tidies up; everything is still there after a rebuild."""
-    for n in (0, 1, 50, 51):
+    for n in (0, 1, 50, 51, *(DAMAGED if name == "repair" else ())):
         for kind, function in FUNCTIONS.items():
             if function(n) != function.__wrapped__(n):
                 wrong.append(f"{kind} {n} is wrong")

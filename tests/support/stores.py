@@ -10,6 +10,7 @@ from pathlib import Path
 from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.errors import CacheWarning
+from scalable_cas.store.flight import FILES
 from scalable_cas.store.lifecycle import close_all
 
 
@@ -41,6 +42,11 @@ def object_files(path) -> list[Path]:
     return sorted(file for file in Path(path, "objects").glob("??/*") if len(file.name) == 62)
 
 
+def pack_files(path) -> list[Path]:
+    """The files of all packs, in order."""
+    return sorted(Path(path, "objects/pack").glob("*.pack"))
+
+
 def leftovers(path) -> list[str]:
     """What lies in the store that no description of the format knows: unfinished files, mostly."""
     known = {
@@ -55,13 +61,14 @@ def leftovers(path) -> list[str]:
         "tmp",
     }
     index = {"data.mdb", "lock.mdb", "users.lock", "flight.lock", "stamp"}
+    index |= {f"flight.lock.{n}" for n in range(1, FILES)}
     root = Path(path)
     found = [name for name in os.listdir(root) if name not in known | {"quarantine", "index.lock"}]
     found += [f"tmp/{name}" for name in os.listdir(root / "tmp")]
     if (root / "index").exists():
         found += [f"index/{name}" for name in os.listdir(root / "index") if name not in index]
     found += [f"journal/{name}" for name in os.listdir(root / "journal") if not name.endswith(".seg")]
-    objects = {file.relative_to(root).as_posix() for file in object_files(root)}
+    objects = {file.relative_to(root).as_posix() for file in [*object_files(root), *pack_files(root)]}
     there = {f.relative_to(root).as_posix() for f in root.glob("objects/*/*")}
     return sorted(found + list(there - objects))
 
