@@ -58,7 +58,7 @@ def frame_tag(body: bytes | memoryview, secret: bytes) -> bytes:
 
 def pack_frame(body: bytes, secret: bytes) -> bytes:
     """One frame around ``body`` (a packed record)."""
-    frame = _HEAD.pack(_MARK, len(body)) + frame_tag(body, secret) + body
+    frame = b"".join((_HEAD.pack(_MARK, len(body)), frame_tag(body, secret), body))
     return frame + _CRC.pack(crc32(frame))
 
 

@@ -128,24 +128,25 @@ class Record:
 
     def pack(self) -> bytes:
         """The record as bytes."""
-        fields: dict[int, object] = {
-            TYPE: self.type,
-            KEY: self.key,
-            FNID: self.fnid,
-            FUNCTION: self.function,
-            SEQUENCE: self.sequence,
-            CREATED: self.created,
-        }
+        fields: dict[int, object]
         if self.type == REF:
-            # item by item: merging dictionaries costs three times as much, and this is done for every result
-            fields[CODEC] = self.codec
-            fields[KIND] = self.kind
-            fields[OID] = self.oid
-            fields[SIZE] = self.size
-            fields[TOTAL] = self.total
-            fields[SECONDS] = self.seconds
-            fields[VERSION] = self.version
-            fields[PARTS] = self.parts
+            # one display: merging dictionaries costs three times as much, and this is done for every result
+            fields = {
+                TYPE: REF,
+                KEY: self.key,
+                FNID: self.fnid,
+                FUNCTION: self.function,
+                SEQUENCE: self.sequence,
+                CREATED: self.created,
+                CODEC: self.codec,
+                KIND: self.kind,
+                OID: self.oid,
+                SIZE: self.size,
+                TOTAL: self.total,
+                SECONDS: self.seconds,
+                VERSION: self.version,
+                PARTS: self.parts,
+            }
             if self.outlines:
                 fields[OUTLINES] = self.outlines
             if self.seed:
@@ -160,6 +161,15 @@ class Record:
                 fields[TTL] = self.ttl
             if self.origin:
                 fields[ORIGIN] = self.origin
+        else:
+            fields = {
+                TYPE: self.type,
+                KEY: self.key,
+                FNID: self.fnid,
+                FUNCTION: self.function,
+                SEQUENCE: self.sequence,
+                CREATED: self.created,
+            }
         if self.extra:
             fields |= self.extra
         packed: bytes = msgpack.packb(fields)

@@ -10,7 +10,7 @@ import os
 
 from blake3 import blake3
 
-from scalable_cas.errors import MalformedObject, ObjectUnreadable
+from scalable_cas.errors import MalformedObject, ObjectUnreadable, StoreReadOnly
 from scalable_cas.format import pack as packed
 from scalable_cas.format.layout import OBJECTS, PACKS, QUARANTINE, TMP
 from scalable_cas.storage import fs
@@ -67,14 +67,25 @@ class Packs:
         data, places = packed.assemble(objects)
         name: bytes = blake3(data).digest()
         path = self.path(name)
-        for _ in range(3):
-            seen = fs.write_new(self._tmp, path, (data,), sync=sync)
+        for attempt in range(3):
+            try:
+                seen = fs.write_new(self._tmp, path, (data,), sync=sync)
+            except StoreReadOnly:
+                if attempt or not self._clear_way():
+                    raise
+                continue
             if seen is None:
                 seen = self._same(path, data)
             if seen is not None:
                 return Written(name, seen, places, len(data))
             self.quarantine(name)
         raise ObjectUnreadable(name.hex(), "a damaged pack cannot be replaced")
+
+    def _clear_way(self) -> bool:
+        """Set aside what stands where the folder of packs should be; False if nothing does."""
+        if not os.path.lexists(self.folder) or os.path.isdir(self.folder):
+            return False
+        return fs.move(self.folder, f"{self.root}/{QUARANTINE}/{PACKS}")
 
     def _same(self, path: str, data: bytes) -> os.stat_result | None:
         """The state of the file at ``path`` if it holds exactly ``data``."""

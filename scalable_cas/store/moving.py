@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Loose files removed under one lock: some ms, which is how long a writer may have to wait.
 BATCH = 200
+#: Rows changed in one transaction: the same.
+ROWS = 2000
 
 
 class Moved:
@@ -195,10 +197,29 @@ def _loose(store: StoreCore, oids: Sequence[bytes]) -> dict[bytes, bytes]:
     return found
 
 
+def _point(store: StoreCore, source: _Source, written: Written, oids: list[bytes]) -> None:
+    """Have the rows of some objects name the new pack. Both are there, so any order is right."""
+
+    def change(changes: Changes) -> None:
+        for oid in oids:
+            row = changes.object_row(oid)
+            if row is not None and row.pack == source.name:
+                changes.put_object(oid, row.moved(written.name, written.places[oid][0]))
+
+    store.index.write(change)
+
+
 def _switch(store: StoreCore, sources: list[_Source], written: Written | None, result: Moved) -> None:
     """Have the rows name the new pack, and remove the old ones."""
     # damage aside, the same objects in the same order are the same pack: it has been replaced in its place
     old = [source for source in sources if written is None or source.name != written.name]
+
+    # Most rows beforehand and in pieces, so that nobody waits long for the lock; the last look is at all.
+    for source in old:
+        kept = list(source.kept) if written is not None else []
+        for at in range(0, len(kept), ROWS):
+            assert written is not None
+            _point(store, source, written, kept[at : at + ROWS])
 
     def change(changes: Changes) -> None:
         _begin(store, changes)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
+#: Entries. A commit costs three flushes, and pages of the index that more entries share: docs/decisions/0009.
 LONGEST_QUEUE = 1024
 #: Seconds to wait for the write lock once it could not be had: a stopped process must not cost 5 s at every
 #: result.

@@ -447,6 +447,18 @@ def test_something_else_in_the_place_of_a_pack(filled, strange):
         all_hits()
 
 
+def test_a_file_in_the_place_of_the_folder_of_packs(filled):
+    shutil.rmtree(filled / "objects/pack")
+    (filled / "objects/pack").write_bytes(b"no folder")
+    with quiet():
+        all_right()
+        burst(small, range(100, 140))
+        forget_open_stores()
+    assert pack_files(filled)
+    all_hits()
+    assert findings(filled) == []
+
+
 def test_a_copied_store_is_read_as_it_is(filled, tmp_path, monkeypatch):
     """Every file has another inode and another time."""
     shutil.copytree(filled, tmp_path / "copy")
@@ -567,6 +579,18 @@ def test_repack_makes_one_pack_of_all(filled):
     all_hits()  # by rows that were written anew
     shutil.rmtree(filled / "index")
     forget_open_stores()
+    all_hits()
+
+
+def test_rows_are_changed_in_pieces(filled, monkeypatch):
+    monkeypatch.setattr(moving, "ROWS", 7)
+    monkeypatch.setattr(moving, "BATCH", 1)
+    fold(filled)
+    assert (len(pack_files(filled)), object_files(filled)) == (1, [])
+    with Store.open(filled) as store:
+        (name,) = store.objects.packs.names()
+        assert all(row.pack == name for row in store.objects.known(list(store.objects.names())).values())
+    assert findings(filled) == []
     all_hits()
 
 
