@@ -330,10 +330,9 @@ class CachedFunction:
     def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
         """The record of a call, with all that explains it. ``inputs``: what was read for its key."""
         keyer = self.keyer
-        parts = keyer.parts(args, kwargs, seed, inputs)
+        parts, outlines = keyer.account(args, kwargs, inputs)
         record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
-        outlines = keyer.outlines(args, kwargs)
-        record.outlines = [outlines.get((section, name), [0, None]) for section, name, _ in parts]
+        record.outlines = outlines
         record.seed = b"" if seed is None else seed_digest(seed)
         if self._packages is None:
             from scalable_cas.keys.identity import definition
@@ -342,8 +341,8 @@ class CachedFunction:
             self._packages = packages_of(definition(self.function))
         record.packages = self._packages
         record.code = self.guard.forms()
-        reached = keyer.reached()
-        record.reached = reached if len(reached) <= MOST_REACHED else {}
+        if keyer.code == "deps" and len(reached := keyer.reached()) <= MOST_REACHED:
+            record.reached = reached
         return record
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...]]  # key, args, kwargs, inputs
     Bind = Callable[[tuple[Any, ...], dict[str, Any], str | None], Call]
+    Account = tuple[list[tuple[str, str, bytes]], list[Outline]]  # parts and outlines of a record
     Encoded = tuple[str, object, bytes]  # section, name, encoding of the value
 
 _FUNCTION = type(lambda: None)
@@ -100,13 +101,13 @@ class CallKeyer:
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
         self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
         self.bind: Bind = self._careful
-        self._quick_parts: Callable[..., list[tuple[str, str, bytes]] | None] = _no_parts
+        self._quick_account: Callable[..., Account | None] = _no_account
         if isinstance(self._parameters, Plain) and self._owner is None:
             captured = self._captured if self._layers else None
             quick = Quick(self._parameters, self.ignore, self._declared, self.header, captured)
             if quick.possible():
                 self.bind = quick.binder(self._careful, _K)
-                self._quick_parts = quick.parts
+                self._quick_account = quick.account
                 if code == "deps":
                     self.bind = self._watching(quick)
 
@@ -174,26 +175,21 @@ class CallKeyer:
             if not self._parameters.known(name) and not (name in self.ignore and name in captured):
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
-    def parts(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        seed: str | None,
-        inputs: Sequence[Token] = (),
-    ) -> list[tuple[str, str, bytes]]:
-        """(section, argument's name, BLAKE3 of its encoding) of each entry, for records and explanations.
-        ``inputs``: what ``bind`` gave for this call, so that no file is read twice.
+    def account(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Sequence[Token] = ()) -> Account:
+        """What the record of a call keeps of its arguments: (section, name, BLAKE3 of the encoding) of each
+        entry of the key, and in the same order what explains a difference (outline.py). ``inputs``: what
+        ``bind`` gave for this call, so that no file is read twice.
         """
-        del seed  # it is part of the header, which is no entry
-        found = self._quick_parts(args, kwargs)
+        found = self._quick_account(args, kwargs)
         if found is not None:
             return found
         encoded, *_ = self._encode_entries(args, kwargs, inputs)
-        return [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
+        outlines = self._outlines(args, kwargs)
+        parts = [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
+        return parts, [outlines.get(part[:2], [0, None]) for part in parts]
 
-    def outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
-        """What is kept of each entry of a call to explain differences, by section and name."""
-        from .outline import outline  # not needed for a hit
+    def _outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
+        from .outline import outline
 
         found: dict[tuple[str, str], Outline] = {}
         rest: list[object] = []
@@ -376,8 +372,8 @@ def _optional(text: str | None) -> bytes:
     return NONE if text is None else encode_str(text)
 
 
-def _no_parts(_args: object, _kwargs: object) -> None:
-    """There is no quick way to the parts of a call."""
+def _no_account(_args: object, _kwargs: object) -> None:
+    """There is no quick way to the account of a call."""
 
 
 def _rebuild(

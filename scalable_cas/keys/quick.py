@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from .call import Bind, Call, Encoded
+    from .call import Account, Bind, Call, Encoded
     from .declared import Declared
     from .files import Token
     from .signature import Plain
@@ -54,7 +54,8 @@ class Quick:
         self.exact = {
             i: declared[names[i]].exact for i in self.kept if names[i] in declared and i not in self.files
         }
-        self.labels = [b"a" + encode_str(names[i]) for i in self.kept]
+        self.kept_names = [names[i] for i in self.kept]
+        self.labels = [b"a" + encode_str(name) for name in self.kept_names]
         self.header = header
         self.captured = captured
         self.templates: dict[str | None, list[bytes]] = {}
@@ -64,26 +65,30 @@ class Quick:
         open_ended = self.parameters.rest is not None or self.parameters.keywords is not None
         return not open_ended and None not in self.exact.values()
 
-    def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, str, bytes]] | None:
-        """(section, name, BLAKE3 of its encoding) of each entry, as `CallKeyer.parts`; None at any doubt."""
+    def account(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Account | None:
+        """As `CallKeyer.account`; None at any doubt, and where files have to be looked at."""
+        if self.files or self.captured is not None:
+            return None
         values: Any = args
         if kwargs or len(args) != len(self.parameters.names):
             values = self.parameters.arrange(args, kwargs)
-        if values is None or self.captured is not None:
+        if values is None:
             return None
         for place, wanted in self.exact.items():
             if type(values[place]) is not wanted and values[place] is not None:
                 return None
+        from .outline import outline  # not needed for a hit
+
+        kept = [values[i] for i in self.kept]
         try:
-            if self.files:
-                values, parts, _ = self._known(values)
-            encoded = encode_quickly([values[i] for i in self.kept])
+            encoded = encode_quickly(kept)
+            outlines = [*map(outline, kept)]
         except _DOUBTS:
             return None
-        for place, part in parts if self.files else ():
-            encoded[self.kept.index(place)] = part
-        names = self.parameters.names
-        return [("a", names[i], blake3(data).digest()) for i, data in zip(self.kept, encoded, strict=True)]
+        parts = [
+            ("a", name, blake3(data).digest()) for name, data in zip(self.kept_names, encoded, strict=True)
+        ]
+        return parts, outlines
 
     def template(self, seed: str | None) -> list[bytes]:
         """The pre-image with gaps for the values: header and first name, gap, second name, gap, …, end."""

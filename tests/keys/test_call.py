@@ -580,8 +580,21 @@ def test_where_an_extra_argument_is_named():
 
 def test_parts_are_what_differs():
     made = keyer(everything)
-    one = {(s, n): d for s, n, d in made.parts((1, 2, 3, 9), {"d": 4, "z": 1}, None)}
-    two = {(s, n): d for s, n, d in made.parts((1, 2, 3, 8), {"d": 5, "z": 1}, None)}
+    one = {(s, n): d for s, n, d in made.account((1, 2, 3, 9), {"d": 4, "z": 1})[0]}
+    two = {(s, n): d for s, n, d in made.account((1, 2, 3, 8), {"d": 5, "z": 1})[0]}
     assert {name for name in one if one[name] != two[name]} == {("v", "rest"), ("a", "d")}
     assert set(one) == {("a", n) for n in "abcde"} | {("v", "rest"), ("k", "z")}
     assert all(len(digest) == 32 for digest in one.values())
+
+
+@pytest.mark.parametrize(
+    "value", [1, "a", None, {"k": [1, 2]}, [{"a": 1}], Plain(1), add, np.zeros(3), "x" * 100]
+)
+def test_the_quick_account_of_a_call_is_the_careful_one(value):
+    made = keyer(sub)
+    parts, outlines = made.account((value, 2), {})
+    assert made._quick_account((value, 2), {}) == (parts, outlines)
+    made._quick_account = lambda args, kwargs: None
+    assert made.account((value, 2), {}) == (parts, outlines)
+    assert [name for _, name, _ in parts] == ["x", "y"]
+    assert outlines[1] == [0, 2]

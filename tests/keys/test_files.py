@@ -510,10 +510,10 @@ def test_the_parts_of_a_call_read_no_file_again(three, monkeypatch):
     (three / "folder").mkdir()
     args = (["one", "two"], "folder")
     tokens = made.bind(args, {}, None)[3]
-    expected = made.parts(args, {}, None)
+    expected = made.account(args, {})
     for name in ("_read_file", "_read_tree"):
         monkeypatch.setattr(files, name, pytest.fail)
-    assert made.parts(args, {}, None, tokens) == expected
+    assert made.account(args, {}, tokens) == expected
 
 
 # --- the quick way -----------------------------------------------------------------------------------------
@@ -594,7 +594,7 @@ def test_the_quick_way_and_the_careful_way_agree(three, shelf, monkeypatch):
                             key, *rest, tokens = made.bind(args, kwargs, seed)
                             assert (key, *rest) == careful[:3]
                             assert [(t[1], *t[3:]) for t in tokens] == [(t[1], *t[3:]) for t in careful[3]]
-                        assert made.parts(args, kwargs, seed) == [
+                        assert made.account(args, kwargs)[0] == [
                             (section, name, blake3(data).digest())
                             for section, name, data in made._encode_entries(args, kwargs)[0]
                         ]
