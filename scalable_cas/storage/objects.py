@@ -7,6 +7,8 @@ in the tables of all packs, before it is called missing. A damaged copy is no fa
 
 from __future__ import annotations
 
+import os
+
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
 from scalable_cas.format import rows
@@ -74,6 +76,18 @@ class Objects:
             lambda spot: own_header(oid, self._bytes(oid, spot, encoded.HEADER_BYTES)),
         )
         return found
+
+    def is_as_known(self, oid: bytes, inode: int, changed: int, *, packed: bool) -> bool:
+        """Whether the file that holds an object is the one that a row knows: one system call, and no look
+        into the index.
+        """
+        path = self.packs.path_of(inode) if packed else self.loose.path(oid)
+        try:
+            seen = os.lstat(path) if path is not None else None
+        except OSError:
+            self.packs.forget_paths()
+            return False
+        return seen is not None and seen.st_mtime_ns == changed and seen.st_ino == inode
 
     def place(self, oid: bytes) -> Placed | None:
         """Where an object lies, or None if it is nowhere; nothing of it is read."""

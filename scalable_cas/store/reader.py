@@ -21,7 +21,6 @@ from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
-    ObjectNotFound,
     ScalableCasError,
     UntrustedEntry,
 )
@@ -246,17 +245,17 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(
         row
     )
-    seen = store.objects.place(oid)
-    if seen is None:
-        raise ObjectNotFound(oid.hex())
-    if flags & rows.HAS_INLINE and seen.changed == changed and seen.inode == inode:
+    packed = bool(flags & rows.PACKED)
+    if flags & rows.HAS_INLINE and store.objects.is_as_known(oid, inode, changed, packed=packed):
         inline = memoryview(row)[rows.REF_FIXED :]
         if len(inline) == length and object_id(kind, inline) == oid:
             return inline
+    # before it is read: what is changed in between must not pass for what was read
+    seen = store.objects.place(oid) if flags & rows.HAS_INLINE else None
     head, content = store.objects.get(oid, largest=size)
     if head.kind != kind or head.raw_size != size:
         raise CorruptObject(oid.hex(), "it is of another kind or size than its entry says")
-    if flags & rows.HAS_INLINE:
+    if seen is not None:
         # The file is whole but is not the one we knew (a restored backup, a copied store): remember it, so
         # that the next hit is quick again.
         codec = next((name for name, known in rows.CODEC_NUMBERS.items() if known == row[rows.CODEC_AT]), "")
