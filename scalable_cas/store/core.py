@@ -96,7 +96,11 @@ class StoreCore:
         # Reached only for attributes that are not there: in a forked child, which opens the store anew at its
         # first use of it.
         if name in _PARTS and not self.__dict__.get("_closed", True):
-            self._open()
+            # One thread opens. Two would each make a table of who computes what, and those who wait at the
+            # one that is replaced would never be told.
+            with self._reopening:
+                if name not in self.__dict__:
+                    self._open()
             return self.__dict__[name]
         if name in _PARTS:
             raise StoreClosed(self.__dict__.get("root", "?"))
@@ -217,8 +221,10 @@ class StoreCore:
         """In the child: let go of everything that is the parent's; `__getattr__` opens our own when it is
         needed.
         """
-        for part in (self.journal, self.flights):
-            part.after_fork()
+        self._reopening = threading.RLock()  # another thread of the parent may hold it
+        for name in ("journal", "flights"):
+            if name in self.__dict__:
+                self.__dict__[name].after_fork()
         for name in _PARTS:
             self.__dict__.pop(name, None)
 
