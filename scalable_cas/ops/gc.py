@@ -219,8 +219,10 @@ def _sweep_packs(store: StoreCore, condemned: frozenset[bytes], result: GcResult
     found = []
     for name in packs.names():
         seen = packs.stat(name)
-        less = shrinkage(store, name, condemned) if seen is not None and seen.st_mtime < oldest else 0
-        if seen is not None and less:
+        if seen is None or seen.st_mtime >= oldest:
+            continue
+        less = shrinkage(store, name, condemned)
+        if less or not seen.st_size:  # one that was cut down to nothing frees nothing, and goes all the same
             found.append((less < seen.st_size, name))
     for _, name in sorted(found):
         moved = rewrite(store, [name], dead=condemned)

@@ -90,16 +90,18 @@ def verify(
     entries = dict(_entries(store, result))
     result.entries = len(entries)
     names = list(store.objects.loose.names())
-    present = set(store.objects.names())
+    expected = sum(1 for _ in store.objects.names())
     users: dict[bytes, list[Record]] = {}
     for record in entries.values():
         users.setdefault(record.oid, []).append(record)
     parents: dict[bytes, list[bytes]] = {}
     faults: list[tuple[str, bytes, str]] = []
     whole: set[bytes] = set()
+    seen: set[bytes] = set()  # by this check, not by a table that was read before a pack was damaged
     for item in _check_all(store, names, quick, jobs, result):
         result.objects += item.oid not in whole
         result.bytes += item.size
+        seen.add(item.oid)
         if item.fault is not None:
             faults.append((item.fault[0], item.oid, item.fault[1]))
         else:
@@ -107,14 +109,14 @@ def verify(
         for _, child in item.children:
             parents.setdefault(child, []).append(item.oid)
         if progress is not None:
-            progress(result.objects, max(len(present), result.objects), result.bytes)
+            progress(result.objects, max(expected, result.objects), result.bytes)
     wanted = (
         users.keys()
         | parents.keys()
         | {oid for oid, _ in store.index.scan("objects")}
         | {pin for pin in store.index.pins() if len(pin) == 32}
     )
-    for oid in sorted(wanted - present):
+    for oid in sorted(wanted - seen):
         if _lost(store, oid) and _still_needed(store, oid, users, parents):
             faults.append(("missing", oid, "no such object"))
     for kind, oid, detail in faults:

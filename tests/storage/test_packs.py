@@ -742,3 +742,22 @@ def test_removing_the_store_under_a_running_process(filled):
     assert len(runs) == 82
     current().store.flush()
     assert Path(filled, "format").exists()
+
+
+def test_a_pack_that_was_cut_down_to_nothing(filled):
+    """Found by the packed machine: verify went by a table that it had read before, and gc left the file."""
+    file = max(pack_files(filled), key=lambda file: file.stat().st_size)  # of results without a copy in a row
+    with Store.open(filled) as store:
+        assert verify(store).findings == []
+        overwrite(file, b"")
+        kinds = [finding.kind for finding in verify(store).findings]
+        assert (kinds.count("pack"), kinds.count("missing")) == (1, 40)
+        repair(store, verify(store))
+        assert verify(store).findings == []
+    all_right()
+    file = max(pack_files(filled), key=lambda file: file.stat().st_size)
+    with Store.open(filled) as store:
+        store.forget([rowkey for rowkey, _ in store.index.scan("refs")])
+        overwrite(file, b"")
+        store.gc()
+        assert pack_files(filled) == []
