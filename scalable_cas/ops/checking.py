@@ -9,7 +9,7 @@ from scalable_cas.format import header
 from scalable_cas.format.kinds import VALUE
 from scalable_cas.format.pack import read_table
 from scalable_cas.ops.closure import children_of
-from scalable_cas.storage.objects import checked, own_header
+from scalable_cas.storage.loose import checked, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -137,37 +137,21 @@ class LooseObjects:
             CorruptObject: its bytes are not those that the name promises.
             ObjectUnreadable: the system would not let us read it.
         """
-        head, data = self._read(oid)
-        try:
-            if largest is not None and head.raw_size > largest:
-                raise MalformedObject("object", f"{head.raw_size} bytes where at most {largest} are expected")
-            content = encoded.decode(head, memoryview(data)[encoded.HEADER_BYTES :])
-        except MalformedObject as error:
-            raise CorruptObject(oid.hex(), error.reason) from error
-        if object_id(head.kind, content, threads) != oid:
-            raise CorruptObject(oid.hex(), "its content has another digest")
-        return head, content
+        return checked(oid, self._read(oid), largest, threads)
 
-    def _read(self, oid: bytes) -> tuple[Header, bytes]:
+    def _read(self, oid: bytes) -> bytes:
         path = self.path(oid)
         try:
             # never through a link, and never blocking on a FIFO that somebody put there
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(fd, "rb", buffering=0) as file:
-                data = file.readall() or b""
+                return file.readall() or b""
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ObjectNotFound(oid.hex()) from error
         except OSError as error:
             if os.path.islink(path) or not os.path.isfile(path):
                 raise CorruptObject(oid.hex(), "its file is no regular file") from error
             raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
-        try:
-            head = encoded.unpack(data)
-        except MalformedObject as error:
-            raise CorruptObject(oid.hex(), error.reason) from error
-        if head.oid != oid:
-            raise CorruptObject(oid.hex(), "its file holds another object")
-        return head, data
 
     def encoded(self, oid: bytes) -> bytes:
         """The bytes of an object's file; of its header only the name is looked at.
@@ -175,7 +159,9 @@ class LooseObjects:
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
         """
-        return self._read(oid)[1]
+        data = self._read(oid)
+        own_header(oid, data)
+        return data
 
     def check(self, oid: bytes) -> Header:
         """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a
@@ -223,13 +209,7 @@ class LooseObjects:
             raise ObjectNotFound(oid.hex()) from error
         except OSError as error:
             raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
-        try:
-            found = encoded.unpack(data)
-        except MalformedObject as error:
-            raise CorruptObject(oid.hex(), error.reason) from error
-        if found.oid != oid:
-            raise CorruptObject(oid.hex(), "its file holds another object")
-        return found
+        return own_header(oid, data)
 
     def stat(self, oid: bytes) -> os.stat_result | None:
         """The state of the object's file, or None if there is none."""
@@ -275,6 +255,42 @@ class LooseObjects:
     def quarantine(self, oid: bytes) -> bool:
         """Move a damaged object out of the way, to ``quarantine/``, where a person can look at it."""
         return fs.move(self.path(oid), f"{self.root}/{QUARANTINE}/{oid.hex()}")
+
+
+def own_header(oid: bytes, data: bytes) -> Header:
+    """The header of the encoded object that starts ``data``, which must be that of ``oid``.
+
+    Raises:
+        CorruptObject: it is not.
+    """
+    try:
+        head = encoded.unpack(data)
+    except MalformedObject as error:
+        raise CorruptObject(oid.hex(), error.reason) from error
+    if head.oid != oid:
+        raise CorruptObject(oid.hex(), "another object is in its place")
+    return head
+
+
+def checked(
+    oid: bytes, data: bytes, largest: int | None = None, threads: int = 1
+) -> tuple[Header, bytes | memoryview]:
+    """Header and content of an encoded object, digest checked; ``largest`` bounds the content's size in bytes
+    before anything is decompressed.
+
+    Raises:
+        CorruptObject: it is not the object of that name, or longer than ``largest`` bytes.
+    """
+    head = own_header(oid, data)
+    try:
+        if largest is not None and head.raw_size > largest:
+            raise MalformedObject("object", f"{head.raw_size} bytes where at most {largest} are expected")
+        content = encoded.decode(head, memoryview(data)[encoded.HEADER_BYTES :])
+    except MalformedObject as error:
+        raise CorruptObject(oid.hex(), error.reason) from error
+    if object_id(head.kind, content, threads) != oid:
+        raise CorruptObject(oid.hex(), "its content has another digest")
+    return head, content
 
 
 def _listing(path: str) -> list[str]:

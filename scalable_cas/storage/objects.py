@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
 from scalable_cas.format import rows
-from scalable_cas.format.kinds import object_id
-from scalable_cas.storage.loose import CHECK_BYTES, LooseObjects, Placed
+from scalable_cas.storage.loose import CHECK_BYTES, LooseObjects, Placed, checked, own_header
 from scalable_cas.storage.packs import Packs
 
 TYPE_CHECKING = False
@@ -247,36 +246,3 @@ class Objects:
         return Placed(
             seen.st_ino, seen.st_mtime_ns, row.stored, head.coding, pack=row.pack, offset=row.offset
         )
-
-
-def own_header(oid: bytes, data: bytes) -> Header:
-    """The header of the encoded object that starts ``data``, which must be that of ``oid``.
-
-    Raises:
-        CorruptObject: it is not.
-    """
-    try:
-        head = encoded.unpack(data)
-    except MalformedObject as error:
-        raise CorruptObject(oid.hex(), error.reason) from error
-    if head.oid != oid:
-        raise CorruptObject(oid.hex(), "another object is in its place")
-    return head
-
-
-def checked(oid: bytes, data: bytes, largest: int | None = None) -> tuple[Header, bytes | memoryview]:
-    """Header and content of an encoded object, digest checked.
-
-    Raises:
-        CorruptObject: it is not the object of that name, or longer than ``largest`` bytes.
-    """
-    head = own_header(oid, data)
-    try:
-        if largest is not None and head.raw_size > largest:
-            raise MalformedObject("object", f"{head.raw_size} bytes where at most {largest} are expected")
-        content = encoded.decode(head, memoryview(data)[encoded.HEADER_BYTES :])
-    except MalformedObject as error:
-        raise CorruptObject(oid.hex(), error.reason) from error
-    if object_id(head.kind, content) != oid:
-        raise CorruptObject(oid.hex(), "its content has another digest")
-    return head, content

@@ -20,7 +20,7 @@ from scalable_cas.errors import CorruptObject, IndexDamaged, ObjectNotFound, Obj
 from scalable_cas.format import pack as packed
 from scalable_cas.format import rows
 from scalable_cas.storage import fs
-from scalable_cas.storage.objects import checked
+from scalable_cas.storage.loose import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
