@@ -20,6 +20,7 @@ LMDB's rules and what we do about them:
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -293,17 +294,26 @@ def release(environment: Environment) -> None:
 _held: list[threading.RLock] = []
 #: Environments that this process inherited and can neither use nor close.
 _abandoned: set[str] = set()
-#: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules.
-_FORK_WAIT = 0.5
+#: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules. 0.5 s
+#: were too few with four busy threads under load, because each look here waits 5 ms for each of them.
+_FORK_WAIT = 2.0
+#: Seconds without a change of threads once no reader was seen: more than is left until the fork is done.
+_UNDISTURBED = 1.0
+_interval = 0.0
 
 
 def _before_fork() -> None:
-    deadline = clock.monotonic() + _FORK_WAIT
-    for environment in list(_open_here.values()):
+    global _interval
+    environments = list(_open_here.values())
+    for environment in environments:
         if environment.mutex.acquire(timeout=WRITE_WAIT):
             _held.append(environment.mutex)
-        while environment.busy and clock.monotonic() < deadline:
-            clock.sleep(0.0001)
+    deadline = clock.monotonic() + _FORK_WAIT
+    while any(environment.busy for environment in environments) and clock.monotonic() < deadline:
+        clock.sleep(0.0001)
+    if environments:  # or a thread could begin to read between this look and the fork
+        _interval = sys.getswitchinterval()
+        sys.setswitchinterval(_UNDISTURBED)
 
 
 def _abandon(env: Any) -> None:
@@ -313,13 +323,22 @@ def _abandon(env: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(env))
 
 
+def _let_others_run() -> None:
+    global _interval
+    if _interval:
+        sys.setswitchinterval(_interval)
+        _interval = 0.0
+
+
 def _after_fork_parent() -> None:
+    _let_others_run()
     while _held:
         _held.pop().release()
 
 
 def _after_fork_child() -> None:
     global _registry
+    _let_others_run()
     _held.clear()
     _registry = threading.Lock()
     for environment in list(_open_here.values()):

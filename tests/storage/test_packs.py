@@ -762,3 +762,17 @@ def test_a_pack_that_was_cut_down_to_nothing(filled):
         overwrite(file, b"")
         store.gc()
         assert pack_files(filled) == []
+
+
+def test_an_object_of_which_a_cut_left_the_header_is_missing(filled):
+    """Found by the packed machine: its header could be read, so verify took it for whole."""
+    file = max(pack_files(filled), key=lambda file: file.stat().st_size)
+    first = min(pack.read_table(file.read_bytes()), key=lambda member: member.offset)
+    overwrite(file, file.read_bytes()[: first.offset + header.HEADER_BYTES + 3])
+    with Store.open(filled) as store:
+        missing = {finding.subject for finding in verify(store).findings if finding.kind == "missing"}
+        assert first.oid.hex() in missing
+        assert len(missing) == 40
+        repair(store, verify(store))
+        assert verify(store).findings == []
+    all_right()
