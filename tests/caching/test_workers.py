@@ -71,8 +71,8 @@ def script(workdir, run, text, name="s.py"):
     return done.stdout.strip()
 
 
-def report(run):
-    done = run("-m", "scalable_cas", "report", "--last", "--json")
+def report(run, *which):
+    done = run("-m", "scalable_cas", "report", *which, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -81,7 +81,8 @@ def test_a_pool_loses_no_result(workdir, run):
     assert script(workdir, run, POOL) == "39800"
     assert (report(run)["lookups"], report(run)["misses"]) == (200, 200)
     script(workdir, run, POOL)
-    assert report(run)["misses"] == 200  # nothing ran again
+    # Nothing ran again. Of all runs: hits that a worker counts in its last moments may be in no run's report.
+    assert report(run)["misses"] == 200
 
 
 def test_wrappers_travel_by_value_with_their_identity(workdir, run):
@@ -90,4 +91,4 @@ def test_wrappers_travel_by_value_with_their_identity(workdir, run):
 
 def test_executors_of_every_start_method_share_entries(workdir, run):
     assert script(workdir, run, EXECUTORS) == "5"
-    assert report(run)["misses"] == 5
+    assert report(run, "--last")["misses"] == 5
