@@ -6,12 +6,15 @@ walks it; so depth, cycles, sharing and the path in an error are solved once, fo
 
 from __future__ import annotations
 
+from .digest import LARGE, hasher
 from .tags import pack_u64, typed_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from blake3 import blake3
 
     from .files import Token
 
@@ -55,7 +58,7 @@ class Walk:
     again.
     """
 
-    __slots__ = ("before", "computing", "inputs", "memo", "structural")
+    __slots__ = ("_running", "before", "computing", "inputs", "memo", "structural")
 
     def __init__(
         self,
@@ -70,6 +73,14 @@ class Walk:
         self.computing = computing
         self.inputs = inputs
         self.before = before
+        self._running: blake3 | None = None
+
+    def hasher(self, size: int) -> blake3:
+        """As `digest.hasher`; done with before the next is asked for, which may be the same one."""
+        if size < LARGE:
+            return hasher(size)
+        self._running = running = hasher(size, self._running)
+        return running
 
 
 class Raw:
