@@ -171,6 +171,19 @@ def array_handler(kind: str) -> Decompose:
 _of_array = array_handler("ndarray")
 
 
+def is_plain(dtype: Any) -> bool:
+    """Whether its text says all of a dtype, and the bytes of an element are its content."""
+    return plain_text(dtype) is not None and not dtype.hasobject
+
+
+def around(array: Array, content: bytes) -> bytes:
+    """The encoding of an exact ndarray of a plain dtype around that of its content (`encoded_bytes`)."""
+    lengths = [pack_int(I_TAG, length) for length in array.shape]
+    shape = b"t" + pack_u64(len(lengths)) + b"".join(lengths)
+    text = encode_str(plain_text(array.dtype) or "")
+    return finish(typed_prefix("ndarray") + pack_u64(3) + text + shape + content)
+
+
 def _of_subclass(kind: str, known: frozenset[str] = frozenset()) -> Decompose:
     """One of numpy's own subclasses, as the array that it is; refused if it was given attributes."""
     inner = array_handler(kind)
