@@ -23,6 +23,7 @@ from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
 from .golden_arrays import as_chararray
+from .pair_tables import pair_tests
 
 HAS_STRING = hasattr(np.dtypes, "StringDType")
 
@@ -296,16 +297,7 @@ def test_there_are_enough_pairs():
     assert len(DIFFERENT) + len(EQUAL) >= 120
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 @pytest.mark.parametrize("name", [*DIFFERENT, *EQUAL])

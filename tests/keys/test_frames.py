@@ -20,6 +20,8 @@ from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 from scalable_cas.keys.registry import _registered, register_key
 
+from .pair_tables import pair_tests
+
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 
@@ -439,17 +441,7 @@ if pa is not None:
         )
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-    assert encode([first]) != encode([second])
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 SAMPLES = {
