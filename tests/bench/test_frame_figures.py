@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import random
-from importlib.util import find_spec
-
-import pytest
 
 from scalable_cas.keys.encode import encode
 
 from .frames import best, frames
+from .harness import benchmark_beside
 
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(
-        find_spec("pandas") is None or find_spec("joblib") is None,
-        reason="pandas and the peer are not installed: pip install '.[bench,test]'",
-    ),
-]
+pytestmark = benchmark_beside("joblib", "pandas")
 
 
 def test_keys_of_frames():
