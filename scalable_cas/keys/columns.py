@@ -35,10 +35,11 @@ def hash_rows(arrays: Iterable[Any], walk: Walk) -> None:
     """Let the walk remember the encodings of those arrays that are columns of one table of rows."""
     strided: dict[tuple[int, int], list[Any]] = {}
     for array in arrays:
-        if type(array) is np.ndarray and array.ndim == 1 and is_plain(array.dtype):
-            (stride,) = array.strides
-            if array.nbytes >= LARGE and stride >= 2 * array.itemsize:
-                strided.setdefault((len(array), stride), []).append(array)
+        if type(array) is not np.ndarray or array.nbytes < LARGE or array.ndim != 1:
+            continue
+        (stride,) = array.strides
+        if stride >= 2 * array.itemsize and is_plain(array.dtype):
+            strided.setdefault((len(array), stride), []).append(array)
     for (count, stride), columns in strided.items():
         rest = sorted(columns, key=_address)
         while rest:
