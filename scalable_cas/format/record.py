@@ -22,6 +22,9 @@ REF = 1
 TOMBSTONE = 2
 PIN = 3
 UNPIN = 4
+#: The origin of what came with a store that somebody else wrote (rebuild), and of what was pulled unsigned.
+FOREIGN = "foreign"
+UNSIGNED = "unsigned"
 #: The function id in the record of a pin that keeps an object, which belongs to no function.
 NO_FUNCTION = bytes(8)
 
@@ -226,6 +229,13 @@ def unpack(data: bytes | memoryview) -> Record:
     if record.extra and not _is_shallow(record.extra):
         raise MalformedObject("record", f"it is nested deeper than {DEEPEST} levels")
     return record
+
+
+def origin_of(signer: bytes) -> str:
+    """What a record's ``origin`` says about a signer (an Ed25519 public key, 32 bytes; empty: nobody)."""
+    import base64
+
+    return f"ed25519:{base64.b64encode(signer).decode()}" if signer else UNSIGNED
 
 
 _KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES, REACHED))
