@@ -17,6 +17,7 @@ that came from elsewhere.
 
 from __future__ import annotations
 
+from scalable_cas.errors import CorruptObject, ObjectNotFound
 from scalable_cas.format import record as records
 from scalable_cas.format import rows, value
 from scalable_cas.format.header import RAW, ZSTD
@@ -107,16 +108,24 @@ class Arrivals:
             place = self.store.objects.place(oid)
             if place is None:
                 return None
-            head = self.store.objects.head(oid)
+            try:
+                head = self.store.objects.head(oid)
+            except (ObjectNotFound, CorruptObject):
+                return None
+            place.coding = head.coding
             found = self._facts[oid] = _Fact(head, place, None)
         return found
 
+    def drop(self, oid: bytes) -> None:
+        """Forget an object that turned out not to be in place, so that it can be put again."""
+        self._facts.pop(oid, None)
+
     def look_again(self, oid: bytes) -> _Fact | None:
         """The same after a collector was at work, under the lock that keeps others from being so."""
-        found = self._facts[oid]
+        found = self._facts.get(oid)
         place = self.store.objects.place(oid)
-        if place is None:
-            del self._facts[oid]
+        if place is None or found is None:
+            self.drop(oid)
             return None
         place.coding = found.coding
         found.place = place
@@ -131,9 +140,10 @@ class Arrivals:
 
 class Ingested:
     """What an `ingest` did: counts of entries that are ``new`` here, were ``known`` (there is one that
-    stays), ``forgotten`` (tombstones), ``refused`` (they do not fit their objects, or are no results); the
-    names of objects that ``lost`` their place to a collector, and of records left out for them or because
-    something they need was never put: ``incomplete``.
+    stays), ``forgotten`` (tombstones), ``refused`` (they do not fit their objects, or are no results).
+    ``incomplete``: the row keys of entries that were left out because an object is not in place; ``lost``:
+    the names of such objects, which were never put, were taken by a collector, or are damaged. Put those and
+    ingest again.
     """
 
     def __init__(self) -> None:
@@ -169,7 +179,7 @@ def ingest(
 
     Raises:
         StoreReadOnly, StoreBusy, IndexDamaged: it cannot be written; what was done so far is whole.
-        CorruptObject, ObjectUnreadable: an object that was in the store already cannot be read.
+        ObjectUnreadable: the system would not let us read an object that was in the store already.
     """
     result = Ingested()
     store.flush()
@@ -201,33 +211,40 @@ def _item(
     if record.type != records.REF:
         result.refused += 1  # pins are everybody's own
         return None
+    root = arrivals.fact(record.oid)
+    if root is not None and (root.kind != record.kind or root.size != record.size):
+        result.refused += 1
+        return None
     if record.oid not in closures:
-        closures[record.oid] = _closure(record.kind, record.oid, arrivals, children)
+        closures[record.oid] = _closure(record.oid, arrivals, children, result.lost)
     needs = closures[record.oid]
     if needs is None:
         result.incomplete.append(record.rowkey)
         return None
-    root = arrivals.fact(record.oid)
-    if root is None or root.kind != record.kind or root.size != record.size:
-        result.refused += 1
-        return None
     return _Item(record, origin, needs)
 
 
-def _closure(kind: int, oid: bytes, arrivals: Arrivals, children: Children) -> list[bytes] | None:
-    """The names of an object and of all that it needs, children first; None if any is missing."""
+def _closure(root: bytes, arrivals: Arrivals, children: Children, lost: set[bytes]) -> list[bytes] | None:
+    """The names of an object and of all that it needs, children first; None if any is not there, which is
+    then ``lost``.
+    """
     found: dict[bytes, None] = {}
-    queue = [(kind, oid)]
+    queue = [root]
     while queue:
-        kind, oid = queue.pop()
+        oid = queue.pop()
         if oid in found:
             continue
         fact = arrivals.fact(oid)
+        try:
+            below = () if fact is None or _is_childless(fact) else children(fact.kind, oid)
+        except (ObjectNotFound, CorruptObject):
+            arrivals.drop(oid)
+            fact = None
         if fact is None:
+            lost.add(oid)
             return None
         found[oid] = None
-        if not _is_childless(fact):
-            queue.extend(children(fact.kind, oid))
+        queue.extend(name for _, name in below)
     return list(reversed(found))
 
 
