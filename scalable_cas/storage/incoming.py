@@ -98,11 +98,15 @@ def place_all(objects: Objects, items: Sequence[tuple[Header, bytes]]) -> dict[b
     """
     placed: dict[bytes, Placed] = {}
     small: list[tuple[Header, bytes]] = []
+    known = objects.known([head.oid for head, _ in items])
     for head, data in items:
-        there = whole(objects, head)
+        # One that only the table of a pack knows is written again: to ask all tables for each would take
+        # longer than the rest.
+        loose = objects.loose.stat(head.oid) is not None
+        there = whole(objects, head) if loose or head.oid in known else None
         if there is not None:
             placed[head.oid] = there
-        elif head.raw_size <= PACKED_BYTES and objects.loose.stat(head.oid) is None:
+        elif head.raw_size <= PACKED_BYTES and not loose:
             small.append((head, data))
         else:
             placed[head.oid] = _place_loose(objects, head, data)

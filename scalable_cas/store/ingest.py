@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     #: The (kind, name) of what an object names: `ops.closure.children` for the objects of the store.
     Children = Callable[[int, bytes], Iterable[tuple[int, bytes]]]
 
-#: Records under one lock: about 20 ms, which is how long a neighbour may have to wait.
-BATCH = 1000
+#: Records under one lock: about 60 ms, which is how long a neighbour may have to wait. Each lock costs two
+#: flushes.
+BATCH = 2000
 
 
 class _Fact:

@@ -232,25 +232,23 @@ def _read_foreign(store: StoreCore, rowkey: bytes, row: bytes, codec: str) -> An
     """
     from scalable_cas.store import trust  # only then
 
-    record = store.index.record(rowkey)
-    origin = trust.foreign_origin(row, record.origin if record is not None else "")
-    function = record.function if record is not None else "?"
-    entry = f"{rowkey[8:].hex()} of {function if function.isprintable() else ascii(function)}"
-    trust.allows(store, origin, codec, entry)
-    trusted = trust.is_trusted(origin)
     fields = rows.REF.unpack_from(row)
-    kind, size = fields[3], fields[8]
-    if not trusted and size > trust.LARGEST_UNTRUSTED:
-        raise trust.refusal(origin, entry, f"it would take {size} bytes of memory")
+    kind, taken = fields[3], fields[8]
+
+    def fetch(ref: value.BufferRef) -> bytes | memoryview:
+        nonlocal taken
+        taken += ref.size
+        trust.check_untrusted(store, codec, taken)
+        return _buffer(store, ref)
+
+    try:  # plain data needs nobody's trust, so the list is not looked at for it
+        trust.check_untrusted(store, codec, taken)
+        return _decode(codec, kind, _root_content(store, rowkey, row), fetch, trusted=False)
+    except UntrustedEntry as error:
+        if not trust.trust_list().trusts(rows.signer_of(row)):
+            raise trust.refusal_in(store, rowkey, row, error) from error
     content = _root_content(store, rowkey, row)
-    if not trusted and kind == VALUE:
-        size += sum(ref.size for ref in value.unpack(content).buffers)
-        if size > trust.LARGEST_UNTRUSTED:
-            raise trust.refusal(origin, entry, f"it would take {size} bytes of memory")
-    try:
-        return _decode(codec, kind, content, lambda ref: _buffer(store, ref), trusted=trusted)
-    except UntrustedEntry as error:  # plain data with a class of a module that is not imported
-        raise trust.refusal(origin, entry, f"{error.what}: {error.reason}") from error
+    return _decode(codec, kind, content, lambda ref: _buffer(store, ref), trusted=True)
 
 
 def _count(store: StoreCore, rowkey: bytes, seconds: float, counters: Counters) -> None:

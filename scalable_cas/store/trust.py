@@ -19,6 +19,7 @@ import os
 
 from scalable_cas import config
 from scalable_cas.errors import ConfigError, UntrustedEntry
+from scalable_cas.format import rows
 from scalable_cas.format.record import FOREIGN, UNSIGNED, origin_of
 from scalable_cas.storage import fs, signing
 
@@ -177,35 +178,54 @@ def allows(store: StoreCore, origin: str, codec: str, entry: str = "") -> None:
     Raises:
         UntrustedEntry: one line that names the entry, its signer and the command that would trust him.
     """
-    if is_trusted(origin):
-        return
+    if not is_trusted(origin):
+        try:
+            check_untrusted(store, codec)
+        except UntrustedEntry as error:
+            raise _refusal(origin, entry, error) from error
+
+
+def check_untrusted(store: StoreCore, codec: str, size: int = 0) -> None:
+    """Refuse what may not be decoded because its signer is not trusted, or nobody signed it. ``size`` of its
+    root, in bytes.
+
+    Raises:
+        UntrustedEntry: its codec can run code, the store wants a signature, or it is too large.
+    """
     if "pickle" in codec:
-        raise refusal(origin, entry, f"it is stored with {codec}, and decoding that can run any code")
+        raise UntrustedEntry("its codec", f"decoding {codec} can run any code")
     if store.settings.get("require_signed"):
-        raise refusal(origin, entry, "this store has require_signed")
+        raise UntrustedEntry("its signer", "this store has require_signed")
+    if size > LARGEST_UNTRUSTED:
+        raise UntrustedEntry("its size", f"it would take {size} bytes of memory or more")
 
 
-def refusal(origin: str, entry: str, reason: str) -> UntrustedEntry:
-    """The error for an entry whose signer is not trusted. One cause for each signer, however many entries."""
-    what = f"the entry {entry}" if entry else "an entry"
+def refusal_in(store: StoreCore, rowkey: bytes, row: bytes, error: UntrustedEntry) -> UntrustedEntry:
+    """What the user is told when the entry in a foreign row is refused: which entry, why, and the remedy."""
+    record = store.index.record(rowkey)
+    function = record.function if record is not None else "?"
+    entry = f"{rowkey[8:].hex()} of {function if function.isprintable() else ascii(function)}"
+    return _refusal(foreign_origin(row, record.origin if record is not None else ""), entry, error)
+
+
+def _refusal(origin: str, entry: str, error: UntrustedEntry) -> UntrustedEntry:
+    """One cause for each signer, however many entries."""
     fault = trust_list().fault
     if fault:
         remedy = fault
     elif signer_of_origin(origin):
-        remedy = f"if you trust its signer with your account: `scalable-cas trust add {origin}`"
+        remedy = f"to let its signer run code here: `scalable-cas trust add {origin}`"
     elif origin == UNSIGNED:
         remedy = "nobody signed it; its maker can push it again, signed"
     else:
         remedy = "`scalable-cas reindex --adopt` takes over all entries of a store that you trust"
-    return UntrustedEntry(what, f"{reason}; {remedy}", cause=f"signer {origin}")
+    what = f"the entry {entry}" if entry else "an entry"
+    return UntrustedEntry(what, f"{error.reason}; {remedy}", cause=f"signer {origin}")
 
 
 def refusal_of(store: StoreCore, rowkey: bytes) -> UntrustedEntry | None:
     """Why the entry of a row key would not be decoded; None if it would, as far as can be told unread."""
-    from scalable_cas.format import rows
-
-    row = store.index.ref(rowkey)
-    record = store.index.record(rowkey)
+    row, record = store.index.entry(rowkey)
     if row is None or record is None or len(row) < rows.REF_FIXED or not row[rows.FLAGS_AT] & rows.FOREIGN:
         return None
     try:
@@ -219,8 +239,6 @@ def foreign_origin(row: bytes, recorded: str) -> str:
     """The origin of the entry in a foreign row: what the row says counts, because it is tagged. ``recorded``
     (the record's) only tells what was pulled unsigned from what came with somebody else's store.
     """
-    from scalable_cas.format import rows
-
     signer = rows.signer_of(row)
     if signer:
         return origin_of(signer)
