@@ -20,17 +20,20 @@ from scalable_cas import Store, clock
 from scalable_cas.codecs.base import encode
 from scalable_cas.errors import MalformedObject
 from scalable_cas.format import bundle, segment
-from scalable_cas.format.record import Record, unpack
+from scalable_cas.format.record import Record, origin_of, unpack
 from scalable_cas.ops.bundle_check import check_bundle
 from scalable_cas.ops.bundling import plan_bundle, write_bundle
 from scalable_cas.ops.unbundling import BadBundle, BundleFile
 from scalable_cas.store.reader import MISS
+from scalable_cas.store.telemetry import Counters
 from scalable_cas.store.trust import trust_list
 from tests.cli.conftest import cas as cas  # noqa: PLC0414 - a fixture
 from tests.conftest import ROOT
 from tests.support.stores import assert_whole, leftovers, quiet
 
 from .conftest import FUNCTION, KEY, read, save, sent, take
+from .make_bundle import GOLDEN, VALUES
+from .segments import ALICE
 from .test_reading import attack
 
 LARGE = np.random.default_rng(1).integers(0, 255, 9 << 20, dtype=np.uint8).tobytes()
@@ -463,3 +466,22 @@ def test_a_kill_while_a_bundle_is_taken_leaves_a_store_that_takes_it_again(file,
     assert cas("--store", bob.path, "bundle", "unbundle", file).code == 0
     assert_whole(bob.path)
     assert len(json.loads(cas("--store", bob.path, "ls", "--json").out)) == 53
+
+
+# --- the golden bundle ----------------------------------------------------------------------------------------
+
+
+def test_the_golden_bundle_is_whole_and_comes_in(bob, cas):
+    found = check_bundle(str(GOLDEN))
+    assert (found.findings, found.entries, found.objects) == ([], 5, 6)
+    assert found.origins == {origin_of(ALICE.public): 5}
+    with BundleFile(str(GOLDEN)) as file:
+        assert [part.type for part in file.parts] == [1, 2, 3] or [p.type for p in file.parts] == [2, 1, 3]
+    bob.be()
+    assert cas("--store", bob.path, "bundle", "unbundle", GOLDEN).code == 0
+    with bob.open() as store:
+        for number, value in enumerate(VALUES.values()):
+            assert store.read(b"golden00" + bytes([number]) * 32, Counters(), None) == value
+        trust_list().add(ALICE.public, "")
+        assert store.contains(b"golden00" + b"\x77" * 32)
+    assert_whole(bob.path)

@@ -204,6 +204,17 @@ def test_asking_for_ones_own_key_does_not_load_cryptography(cas, home):
     assert done.returncode == 0
 
 
+def test_doctor_tells_of_a_list_that_is_not_used(cas, home):
+    cas("trust", "add", KEY)
+    assert "1 in the list" in cas("doctor").out
+    os.chmod(home / "trusted", 0o666)
+    done = cas("doctor", "--json")
+    assert done.code == 1
+    (check,) = (check for check in done.json if check["check"] == "trust")
+    assert check["state"] == "wrong"
+    assert "chmod 600" in check["detail"]
+
+
 # --- signatures -----------------------------------------------------------------------------------------------
 
 
