@@ -36,7 +36,11 @@ def main(path: str) -> None:
         with StoreCore(f"{folder}/store", create=True) as store, open(path, "wb") as file:
             for number, (name, value) in enumerate(VALUES.items()):
                 record = Record(
-                    bytes([number]) * 32, b"golden00", f"golden.{name}", created=10**18 + number, seconds=0.25
+                    bytes([number + 1]) * 32,
+                    b"golden00",
+                    f"golden.{name}",
+                    created=10**18 + number,
+                    seconds=0.25,
                 )
                 store.save(record, encode(value), replace=True)
             record = Record(b"\x77" * 32, b"golden00", "golden.buffers", created=10**18, seconds=0.25)

@@ -44,7 +44,7 @@ def filled(alice):
     """A store with plain data, a large blob, a pickle with buffers, of two functions."""
     with alice.open() as store:
         for number in range(50):
-            save(store, {"n": number}, number.to_bytes(32, "big"))
+            save(store, {"n": number}, (number + 1).to_bytes(32, "big"))
         save(store, LARGE, b"L" * 32)
         save(store, {"array": np.arange(50_000.0), "f": len}, b"P" * 32)
         other = Record(b"o" * 32, b"otherfun", "other.function", created=10**18, seconds=0.1)
@@ -68,7 +68,7 @@ def test_everything_comes_back(filled, bob, file, cas):
     assert "took 53 entries" in done.err
     assert f"trust add {filled.origin}" in done.err
     with bob.open() as store:
-        assert read(store, (7).to_bytes(32, "big")) == {"n": 7}
+        assert read(store, (7).to_bytes(32, "big")) == {"n": 6}
         assert read(store, b"L" * 32) == LARGE
         with quiet():
             assert read(store, b"P" * 32) is MISS
@@ -232,7 +232,7 @@ def small(alice, tmp_path):
         patch.setattr(module, "BIG", 70_000)
         patch.setattr(module, "RECORDS", 30)
         for number in range(40):
-            save(store, {"n": number}, number.to_bytes(32, "big"))
+            save(store, {"n": number}, (number + 1).to_bytes(32, "big"))
         save(store, LARGE[:80_000], b"L" * 32)
         out = io.BytesIO()
         write_bundle(store, plan_bundle(store), out.write, alice.key)
@@ -481,7 +481,7 @@ def test_the_golden_bundle_is_whole_and_comes_in(bob, cas):
     assert cas("--store", bob.path, "bundle", "unbundle", GOLDEN).code == 0
     with bob.open() as store:
         for number, value in enumerate(VALUES.values()):
-            assert store.read(b"golden00" + bytes([number]) * 32, Counters(), None) == value
+            assert store.read(b"golden00" + bytes([number + 1]) * 32, Counters(), None) == value
         trust_list().add(ALICE.public, "")
         assert store.contains(b"golden00" + b"\x77" * 32)
     assert_whole(bob.path)

@@ -184,6 +184,15 @@ def test_a_key_file_that_is_a_link_is_refused(cas, home, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_list_may_be_a_link_to_a_file_of_ones_own(cas, home, tmp_path):
+    cas("trust", "add", KEY)
+    os.rename(home / "trusted", tmp_path / "kept elsewhere")
+    (home / "trusted").symlink_to(tmp_path / "kept elsewhere")
+    assert trust_list().trusts(ALICE.public)
+    os.chmod(tmp_path / "kept elsewhere", 0o666)
+    assert not trust_list().trusts(ALICE.public)
+
+
 def test_many_processes_that_need_a_key_at_once_get_one(home):
     code = "from scalable_cas.cli.main import main; main(['trust', 'show-key'])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
