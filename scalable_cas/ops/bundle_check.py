@@ -6,9 +6,12 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, MalformedObject, ScalableCasError
 from scalable_cas.format import bundle, segment
 from scalable_cas.format import record as records
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.segment import ObjectPlace
 from scalable_cas.ops.unbundling import BadBundle, BundleFile, table_of_pack
 from scalable_cas.storage import incoming, signing
+from scalable_cas.storage.reading import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,12 +39,13 @@ class BundleCheck:
 class _There:
     """An object that is in the bundle: where, and what it names."""
 
-    __slots__ = ("children", "place")
+    __slots__ = ("children", "listed", "place")
 
     def __init__(self, found: Checked, holder: bytes, offset: int, length: int) -> None:
         head = found.head
         self.place = ObjectPlace(head.oid, head.kind, head.coding, head.raw_size, holder, offset, length)
         self.children = found.children
+        self.listed = found.listed
 
 
 def check_bundle(path: str, progress: Callable[[int, int], None] | None = None) -> BundleCheck:
@@ -62,10 +66,14 @@ def check_bundle(path: str, progress: Callable[[int, int], None] | None = None) 
 
 def _check(file: BundleFile, result: BundleCheck) -> None:
     there: dict[bytes, _There] = {}
+    packs = {part.name: part.offset for part in file.parts if part.type == bundle.PACK}
     for part in file.parts:
         if part.type != bundle.SEGMENT:
             there.update(_objects(file, part, result))
     result.objects = len(there)
+    for found in there.values():
+        if found.listed is not None and not _is_made_up(file, found, there, packs):
+            result.findings.append(f"object {found.place.oid.hex()}: its chunks make up another content")
     placed: set[bytes] = set()
     roots: list[tuple[str, bytes]] = []
     for part in file.parts:
@@ -103,6 +111,28 @@ def _objects(file: BundleFile, part: bundle.Part, result: BundleCheck) -> Iterat
             result.findings.append(str(error))
             continue
         yield member.oid, _There(found, part.name, member.offset, member.length)
+
+
+def _is_made_up(file: BundleFile, blob: _There, there: dict[bytes, _There], packs: dict[bytes, int]) -> bool:
+    """Whether the chunks of a blob make up what its name promises; one that is missing is another finding."""
+    running = hasher(BLOB)
+    assert blob.listed is not None
+    for name, length in blob.listed.chunks:
+        chunk = there.get(name)
+        if chunk is None:
+            return True
+        place = chunk.place
+        start = packs.get(place.holder, 0) + place.offset
+        if not place.holder:
+            start = next(part.offset for part in file.parts if part.name == name)
+        try:
+            head, content = checked(name, b"".join(file.pieces(start, place.length)), length)
+        except CorruptObject:
+            return False
+        if isinstance(content, ChunkList) or head.kind != BLOB or len(content) != length:
+            return False
+        running.update(content)
+    return running.digest() == blob.place.oid
 
 
 def _segment(file: BundleFile, part: bundle.Part, result: BundleCheck) -> Segment | None:

@@ -19,7 +19,6 @@ from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.listing import entries
 from scalable_cas.storage import incoming
-from scalable_cas.storage.objects import PACKED_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,7 +176,8 @@ def _write_objects(store: StoreCore, oids: Iterable[bytes], out: _Writer) -> Ite
     size = 0
     for oid in oids:
         head = store.objects.head(oid)
-        if head.stored_size + HEADER_BYTES >= BIG and head.raw_size > PACKED_BYTES:
+        # chunks, which are never larger than 16 MiB, lie in packs
+        if head.stored_size + HEADER_BYTES >= BIG and store.objects.loose.stat(oid) is not None:
             yield _write_large(store, oid, out)
             continue
         data = store.objects.encoded(oid)

@@ -14,12 +14,14 @@ import os
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
 from scalable_cas.format import value
+from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.kinds import BLOB, VALUE, hasher
 from scalable_cas.format.layout import TMP
-from scalable_cas.storage import fs
+from scalable_cas.storage import chunks, fs
 from scalable_cas.storage.drafts import temporary_name
-from scalable_cas.storage.loose import Placed, checked, own_header
+from scalable_cas.storage.loose import Placed
 from scalable_cas.storage.objects import PACKED_BYTES
+from scalable_cas.storage.reading import checked, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ AT_ONCE = 1 << 20
 #: An object that expands more than this, to more than `FREE` bytes, is refused: honest large ones are cut
 #: into chunks before they are compressed.
 MOST_EXPANSION, FREE = 1000, 64 << 20
+#: Bytes of a list of chunks: two million of them.
+LONGEST_LIST = 64 << 20
 #: Bytes of a value that are held to know its buffers: a million of them.
 LONGEST_START = value.START_BYTES + (48 << 20)
 #: New small objects from which on they become a pack, as where results are stored.
@@ -42,15 +46,23 @@ PACK_LEAST = 32
 
 class Checked:
     """An object whose bytes are those that its name promises: ``head``; ``content``, if it is short;
-    ``children``, the names of the objects that it names, None where only `ops.closure` can tell.
+    ``children``, the names of the objects that it names, None where only `ops.closure` can tell. Of a blob
+    in chunks its list, ``listed``, of which nothing is known yet but that it is one: see `proves`.
     """
 
-    __slots__ = ("children", "content", "head")
+    __slots__ = ("children", "content", "head", "listed")
 
-    def __init__(self, head: Header, content: bytes | None, children: tuple[bytes, ...] | None) -> None:
+    def __init__(
+        self,
+        head: Header,
+        content: bytes | None,
+        children: tuple[bytes, ...] | None,
+        listed: ChunkList | None = None,
+    ) -> None:
         self.head = head
         self.content = content
         self.children = children
+        self.listed = listed
 
 
 def check(oid: bytes, data: bytes) -> Checked:
@@ -59,8 +71,11 @@ def check(oid: bytes, data: bytes) -> Checked:
     Raises:
         CorruptObject: it is not the whole object of that name, expands too far, or is malformed.
     """
-    if len(data) >= encoded.HEADER_BYTES and own_header(oid, data).raw_size <= AT_ONCE:
+    head = own_header(oid, data)
+    if head.raw_size <= AT_ONCE or head.coding == encoded.CHUNKED:
         head, content = checked(oid, data)
+        if isinstance(content, ChunkList):
+            return Checked(head, None, tuple(dict.fromkeys(name for name, _ in content.chunks)), content)
         return Checked(head, bytes(content), _children(head, content))
     with io.BytesIO(data) as file:
         return check_stream(oid, file, len(data))
@@ -85,23 +100,26 @@ def check_stream(oid: bytes, file: BinaryIO, length: int) -> Checked:
     Raises:
         CorruptObject: as `check`.
     """
-    head = _bounded(oid, own_header(oid, file.read(encoded.HEADER_BYTES)))
+    start = file.read(encoded.HEADER_BYTES)
+    head = _bounded(oid, own_header(oid, start))
+    if head.coding == encoded.CHUNKED and length <= LONGEST_LIST:
+        return check(oid, start + file.read(length))
     if length != encoded.HEADER_BYTES + head.stored_size:
         stored = length - encoded.HEADER_BYTES
         raise CorruptObject(oid.hex(), f"{stored} bytes are stored of {head.stored_size}")
     running = hasher(head.kind)
-    start, wanted = bytearray(), value.START_BYTES if head.kind == VALUE else 0
+    told, wanted = bytearray(), value.START_BYTES if head.kind == VALUE else 0
     try:
         for piece in encoded.decode_stream(head, file):
             running.update(piece)
-            if len(start) < wanted:
-                start += piece[: LONGEST_START - len(start)]
-                wanted = min(value.measure(start), LONGEST_START)
+            if len(told) < wanted:
+                told += piece[: LONGEST_START - len(told)]
+                wanted = min(value.measure(told), LONGEST_START)
     except MalformedObject as error:
         raise CorruptObject(oid.hex(), error.reason) from error
     if running.digest() != oid:
         raise CorruptObject(oid.hex(), "its content has another digest")
-    return Checked(head, None, _children(head, start[:wanted]))
+    return Checked(head, None, _children(head, told[:wanted]))
 
 
 def _children(head: Header, content: bytes | bytearray | memoryview) -> tuple[bytes, ...] | None:
@@ -121,7 +139,9 @@ def _children(head: Header, content: bytes | bytearray | memoryview) -> tuple[by
 
 
 def _bounded(oid: bytes, head: Header) -> Header:
-    if head.raw_size > FREE and head.raw_size > MOST_EXPANSION * head.stored_size:
+    if head.coding == encoded.CHUNKED or head.raw_size <= FREE:
+        return head
+    if head.filter or head.raw_size > MOST_EXPANSION * head.stored_size:  # a filter needs all of it at once
         raise CorruptObject(oid.hex(), f"{head.stored_size} bytes are said to be {head.raw_size}")
     return head
 
@@ -189,14 +209,30 @@ def whole(objects: Objects, head: Header) -> Placed | None:
     if there is None:
         return None
     try:
-        if there.pack or head.raw_size <= AT_ONCE:
-            found, _ = objects.get(head.oid, largest=head.raw_size)
-        else:  # without holding it
-            found = objects.loose.check(head.oid)
+        found, pieces = objects.pieces(head.oid)
+        running = hasher(head.kind)
+        for piece in pieces:
+            running.update(piece)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+        return None
+    if found.kind != head.kind or running.digest() != head.oid:
         return None
     there.coding = found.coding
     return there
+
+
+def proves(objects: Objects, found: Checked) -> bool:
+    """Whether the chunks of a blob are in place, and make up what its name promises. Asked before the list
+    gets that name: whoever stores the blob later takes what he finds there for the blob.
+
+    Raises:
+        CorruptObject: its chunks are whole, but make up something else.
+        ObjectUnreadable: one cannot be read.
+    """
+    assert found.listed is not None
+    if any(objects.place(name) is None for name, _ in found.listed.chunks):
+        return False
+    return chunks.check(objects, found.head.oid, found.listed)
 
 
 def _place_loose(objects: Objects, head: Header, data: bytes) -> Placed:

@@ -74,6 +74,8 @@ class Arrivals:
         self.epoch = store.index.number("epoch")
         self._facts: dict[bytes, _Fact] = {}
         self._fresh: set[str] = set()  # files that are to be made safe from a power cut
+        # lists of chunks, until their chunks are in place and prove them
+        self._lists: dict[bytes, tuple[Checked, bytes]] = {}
 
     def put(self, objects: Sequence[tuple[bytes, bytes]]) -> None:
         """Check encoded objects (name, bytes) and put them in place; some MB at a time.
@@ -82,6 +84,8 @@ class Arrivals:
             CorruptObject: one is not what its name says; none of them was put. StoreReadOnly.
         """
         ready = {oid: (incoming.check(oid, data), data) for oid, data in objects if oid not in self._facts}
+        self._lists |= {oid: item for oid, item in ready.items() if item[0].listed is not None}
+        ready = {oid: item for oid, item in ready.items() if item[0].listed is None}
         placed = incoming.place_all(
             self.store.objects, [(found.head, data) for found, data in ready.values()]
         )
@@ -101,6 +105,10 @@ class Arrivals:
         """
         try:
             found = incoming.check_file(oid, path)
+            if found.listed is not None:
+                with open(path, "rb") as file:
+                    self.put([(oid, file.read(incoming.LONGEST_LIST))])
+                return
             self._add(found, incoming.place_file(self.store.objects, found.head, path))
         finally:
             fs.remove(path)
@@ -113,7 +121,30 @@ class Arrivals:
     def missing(self, oids: Iterable[bytes]) -> list[bytes]:
         """Those of some objects that are neither put nor in the store, each once."""
         place = self.store.objects.place
-        return [oid for oid in dict.fromkeys(oids) if oid not in self._facts and place(oid) is None]
+        here = self._facts.keys() | self._lists.keys()
+        return [oid for oid in dict.fromkeys(oids) if oid not in here and place(oid) is None]
+
+    def settle(self) -> set[bytes]:
+        """Put the lists of chunks in place whose chunks are there and make up the blob. Returns the names of
+        chunks that are not there; a list that is wrong is dropped.
+        """
+        lost: set[bytes] = set()
+        for oid, (found, data) in list(self._lists.items()):
+            try:
+                proven = incoming.proves(self.store.objects, found)
+            except CorruptObject:
+                del self._lists[oid]
+                continue
+            if proven:
+                placed = incoming.place_all(self.store.objects, [(found.head, data)])
+                self._add(found, placed[oid])
+                del self._lists[oid]
+                continue
+            absent = {name for name in found.children or () if self.store.objects.place(name) is None}
+            for name in absent or found.children or ():  # one that is there and damaged may be any of them
+                self.drop(name)
+                lost.add(name)
+        return lost
 
     def fact(self, oid: bytes) -> _Fact | None:
         """What is known of an object that is in place, None if it is not."""
@@ -208,6 +239,7 @@ def ingest(
     """
     result = Ingested()
     store.flush()
+    result.lost |= arrivals.settle()
     arrivals.sync()
     closures: dict[bytes, list[bytes] | None] = {}
     for at in range(0, len(found), BATCH):
