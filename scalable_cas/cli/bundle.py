@@ -112,9 +112,7 @@ def _to_file(
             fs.append(fd, path, (), sync=True)
         finally:
             os.close(fd)
-        if force:
-            fs.rename_over(draft, path)
-        elif fs.publish(draft, path, mode=_MODE) is None:
+        if fs.publish(draft, path, mode=_MODE, over=force) is None:
             raise ScalableCasError(f"{path} is there already; --force replaces it")
     finally:
         fs.remove(draft)

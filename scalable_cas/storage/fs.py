@@ -13,8 +13,8 @@ from __future__ import annotations
 import errno
 import os
 
-from scalable_cas.errors import StoreReadOnly
 from scalable_cas.storage.drafts import temporary_name
+from scalable_cas.storage.faults import UNWRITABLE, unwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,31 +23,12 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-#: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as
-#: OSError. The second group is what is met where the store, or its parent, is removed or replaced under us.
-_UNWRITABLE = frozenset(
-    (
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG),
-        *(errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENAMETOOLONG),
-        *(errno.ENOMEM, errno.ENOLCK, errno.EBUSY, errno.ENOENT, errno.EEXIST, errno.EISDIR),
-        *(errno.ENOTEMPTY, errno.ENXIO, errno.ENODEV),
-    )
-)
 # exFAT, some FUSE and SMB mounts
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 #: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5
 #: to 10 ms per flush).
 MANY = 64
-
-
-def unwritable(error: OSError, path: str) -> StoreReadOnly:
-    """Our error for a failed change. Anything that is no question of space, rights or health is raised as it
-    is.
-    """
-    if error.errno not in _UNWRITABLE:
-        raise error
-    return StoreReadOnly(path, error.strerror or str(error))
 
 
 def write_all(fd: int, parts: Sequence[Buffer]) -> None:
@@ -179,28 +160,19 @@ def _link(draft: str, path: str) -> bool:
     raise OSError(errno.EIO, "its folder keeps disappearing", path)
 
 
-def publish(draft: str, path: str, *, mode: int = 0o444) -> os.stat_result | None:
+def publish(draft: str, path: str, *, mode: int = 0o444, over: bool = False) -> os.stat_result | None:
     """Give a finished file of ``tmp/`` its name ``path``, or return None if that is taken (it is then left
-    alone). The draft stays, for its owner to remove. Keeps I1.
+    alone; with ``over`` it is replaced). The draft stays, for its owner to remove. Keeps I1.
 
     Raises:
         StoreReadOnly: no space, no permission, a broken disk.
     """
     try:
         os.chmod(draft, mode)
+        if over:
+            os.rename(draft, path)
+            return os.lstat(path)
         return os.lstat(path) if _link(draft, path) else None
-    except OSError as error:
-        raise unwritable(error, path) from error
-
-
-def rename_over(draft: str, path: str) -> None:
-    """Give a finished file the name ``path``, replacing what is there in one step.
-
-    Raises:
-        StoreReadOnly: it cannot be renamed.
-    """
-    try:
-        os.rename(draft, path)
     except OSError as error:
         raise unwritable(error, path) from error
 
@@ -325,7 +297,7 @@ def poke(fd: int, offset: int, content: bytes) -> None:
     try:
         os.pwrite(fd, content, offset)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in UNWRITABLE:
             raise
 
 

@@ -20,7 +20,6 @@ from scalable_cas.format.layout import TMP
 from scalable_cas.storage import chunks, fs
 from scalable_cas.storage.drafts import temporary_name
 from scalable_cas.storage.loose import Placed
-from scalable_cas.storage.objects import PACKED_BYTES
 from scalable_cas.storage.reading import checked, own_header
 
 TYPE_CHECKING = False
@@ -40,6 +39,8 @@ MOST_EXPANSION, FREE = 1000, 64 << 20
 LONGEST_LIST = 64 << 20
 #: Bytes of a value that are held to know its buffers: a million of them.
 LONGEST_START = value.START_BYTES + (48 << 20)
+#: Larger content is a file of its own. Chunks, which are read together, are smaller nearly always.
+PACKED_BYTES = 4 << 20
 #: New small objects from which on they become a pack, as where results are stored.
 PACK_LEAST = 32
 

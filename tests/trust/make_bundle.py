@@ -32,7 +32,6 @@ def main(path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CONFIG_HOME"] = folder
         bundling.BIG = 100  # so that it has an object of its own: the first that is longer and not small
-        bundling.PACKED_BYTES = 4000
         with StoreCore(f"{folder}/store", create=True) as store, open(path, "wb") as file:
             for number, (name, value) in enumerate(VALUES.items()):
                 record = Record(
