@@ -159,7 +159,7 @@ def test_create_needs_a_store_and_makes_none(bob, cas, tmp_path):
 
 def test_a_damaged_object_makes_no_bundle(filled, cas, tmp_path):
     with filled.open() as store:
-        record = store.index.record(FUNCTION + b"L" * 32)
+        record = save(store, LARGE[:300_000], b"M" * 32)  # a file of its own
         path = store.objects.loose.path(record.oid)
     os.chmod(path, 0o600)
     with open(path, "r+b") as loose:
@@ -173,11 +173,11 @@ def test_a_damaged_object_makes_no_bundle(filled, cas, tmp_path):
 
 def test_an_entry_whose_object_is_missing_is_left_out_and_told(filled, cas, tmp_path):
     with filled.open() as store:
-        record = store.index.record(FUNCTION + b"L" * 32)
+        record = save(store, LARGE[:300_000], b"M" * 32)
         os.unlink(store.objects.loose.path(record.oid))
     done = cas("--store", filled.path, "bundle", "create", tmp_path / "rest", "--json")
     assert done.code == 0
-    assert done.json["left_out"] == [(b"L" * 32).hex()]
+    assert done.json["left_out"] == [(b"M" * 32).hex()]
     assert cas("bundle", "verify", tmp_path / "rest").code == 0
 
 
