@@ -98,12 +98,15 @@ class UnknownCodec(ScalableCasError):
 
 
 class UntrustedEntry(ScalableCasError):
-    """Decoding would run code that came from somebody who is not trusted."""
+    """Decoding would run code that came from somebody who is not trusted. ``cause``: whom it is about, so
+    that a thousand entries of one signer are one cause.
+    """
 
-    def __init__(self, what: str, reason: str) -> None:
+    def __init__(self, what: str, reason: str, cause: str = "") -> None:
         super().__init__(f"{what} is not trusted: {reason}")
         self.what = what
         self.reason = reason
+        self.cause = cause
 
 
 # --- keys --------------------------------------------------------------------------------------------------
@@ -227,6 +230,16 @@ class StoreBusy(ScalableCasError):
         )
         self.path = path
         self.seconds = seconds
+
+
+class CollectedMeanwhile(ScalableCasError):
+    """While a stream was stored, gc took parts of it that were there already; it cannot be read again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"gc took parts of what was to be stored in {path} meanwhile; store it again, or from a file"
+        )
+        self.path = path
 
 
 class NothingFound(ScalableCasError):

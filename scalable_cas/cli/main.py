@@ -33,7 +33,8 @@ INTERRUPTED, TERMINATED = 130, 143
 SECTIONS = {
     "Everyday commands": (
         *("init", "status", "ls", "log", "show", "why", "du", "report"),
-        *("clear", "pin", "unpin", "gc", "verify", "config", "doctor"),
+        *("clear", "pin", "unpin", "gc", "verify"),
+        *("trust", "bundle", "config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (
         *(

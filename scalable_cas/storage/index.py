@@ -135,6 +135,14 @@ class Index:
                         found[oid] = rows.ObjectRow(row)
         return found
 
+    def object_data(self, oids: Sequence[bytes]) -> list[bytes | None]:
+        """The rows of some objects as they are kept; None for one that is not known. For those who read a
+        thousand at once.
+        """
+        with self.environment.reading() as transaction:
+            get, database = transaction.get, self.environment.db["objects"]
+            return [get(oid, db=database) for oid in oids]
+
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
         return {key for key, _ in self.scan("pins")}
@@ -273,9 +281,13 @@ class Changes:
             cursor.putmulti(sorted(items.items()))
 
     def name_functions(self, names: dict[bytes, str]) -> None:
-        """Write down what functions are called, by their ids."""
+        """Write down what functions are called, by their ids; what an entry from elsewhere called one is
+        replaced.
+        """
         for fnid, name in names.items():
-            self._put(fnid, name.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
+            encoded = name.encode("utf-8", "surrogatepass")
+            if self._get(fnid, db=self._db["functions"]) != encoded:
+                self._put(fnid, encoded, db=self._db["functions"])
 
     def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
         """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""

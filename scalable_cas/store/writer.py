@@ -41,7 +41,8 @@ IMPATIENCE = 0.05
 PACK_LEAST = 32
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
-Object = tuple[int, bytes, "bytes | bytearray | memoryview"]  # kind, name, content
+# kind, name, content, size in bytes of the numbers in it
+Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 
 
 class Pending:
@@ -169,7 +170,8 @@ class Writer:
         def change(changes: Changes) -> None:
             nonlocal placed
             current, again = changes.settle_epoch(epoch)
-            if again:  # a collector was at work since the objects were put, and may have taken some
+            # a collector was at work since the objects were put, and may have taken some
+            if again and not store.objects.still(placed):
                 placed = self._put(batch)
             publish(store, changes, batch, placed, current)
 
@@ -236,18 +238,14 @@ def publish(
 ) -> None:
     """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
     sequence = changes.next_number("sequence") if batch else 0
-    objects: dict[bytes, bytes] = {}
+    # of one that was there and has been named in this epoch, the row is as it would be
+    objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
     refs: dict[bytes, bytes] = {}
     packed: dict[bytes, bytes] = {}
     for item in batch:
         record = item.record
         record.sequence = sequence
-        for kind, oid, content in item.objects:
-            place = placed[oid]
-            objects[oid] = rows.pack_object(
-                kind, place.coding, len(content), place.stored, epoch, place.pack, place.offset
-            )
-        _, oid, root = item.objects[-1]
+        _, oid, root, _ = item.objects[-1]
         rowkey = record.rowkey
         packed[rowkey] = record.pack()
         refs[rowkey] = ref_row(store.secret, record, placed[oid], root)
@@ -260,9 +258,17 @@ def publish(
 
 
 def ref_row(
-    secret: bytes, record: Record, place: Placed, content: bytes | bytearray | memoryview, flags: int = 0
+    secret: bytes,
+    record: Record,
+    place: Placed,
+    content: bytes | bytearray | memoryview | None,
+    flags: int = 0,
+    signer: bytes = b"",
 ) -> bytes:
-    """The index row of an entry whose root object is at ``place``; small content is copied into it."""
+    """The index row of an entry whose root object is at ``place``; small content is copied into it, None is
+    not. ``signer``: as in `rows.pack_ref`.
+    """
+    copied = content is not None and len(content) <= rows.INLINE_BYTES
     return rows.pack_ref(
         record.rowkey,
         secret,
@@ -275,6 +281,7 @@ def ref_row(
         inode=place.inode,
         changed=place.changed,
         oid=record.oid,
-        inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
+        inline=bytes(content) if copied and content is not None else None,
         code=rows.code_mark(record.code),
+        signer=signer,
     )

@@ -12,11 +12,13 @@ from .source import dotted, imports, modules, names_used, parse
 IMPORTS = {
     "lmdb": ("storage/",),
     "zstandard": ("format/compression.py",),
+    "pyfastcdc": ("format/chunking.py",),
     "pickle": ("codecs/pickled.py",),
     "cloudpickle": ("codecs/pickled.py",),
     "marshal": (),
     "shelve": (),
     "click": ("cli/",),
+    "cryptography": ("storage/signing.py",),
     "tabulate": ("cli/",),
     "yaml": ("config.py",),
     "time": ("clock.py",),
