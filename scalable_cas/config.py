@@ -222,6 +222,10 @@ SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
 }
 
 
+#: Beside the settings: the names and URLs of the store's remotes, which `remote add` writes.
+REMOTES = "remotes"
+
+
 class Settings:
     """The settings of one store. Unknown names are refused, so that a misspelt one cannot be believed in."""
 
@@ -229,6 +233,12 @@ class Settings:
         self.values = dict(values or {})
         for name, value in self.values.items():
             check_setting(name, value, source)
+
+    @property
+    def remotes(self) -> dict[str, str]:
+        """Name to URL of each remote."""
+        found: dict[str, str] = self.values.get(REMOTES, {})
+        return found
 
     def get(self, name: str) -> Any:
         """The value of a setting, its default if it was never set.
@@ -247,11 +257,26 @@ def check_setting(name: str, value: Any, source: str) -> None:
     Raises:
         ConfigError: naming what is possible.
     """
+    if name == REMOTES:
+        _check_remotes(value, source)
+        return
     if name not in SETTINGS:
         raise ConfigError(source, f"no setting is called {name!r}; there are {', '.join(SETTINGS)}")
     possible = SETTINGS[name][1]
     if possible is not None and value not in possible:
         raise ConfigError(source, f"{name} cannot be {value!r}; it can be {', '.join(map(str, possible))}")
+
+
+def _check_remotes(value: Any, source: str) -> None:
+    if not isinstance(value, dict):
+        raise ConfigError(source, "`remotes` is not a mapping of names to URLs")
+    for name, url in value.items():
+        # as a file's name: it is typed, printed, and part of messages
+        plain = name.replace("-", "").replace("_", "").replace(".", "")
+        if not (plain.isascii() and plain.isalnum() and name[0] not in "-." and len(name) <= 64):
+            raise ConfigError(source, f"{name!r} cannot name a remote; use letters, digits, -, _ and .")
+        if not isinstance(url, str) or "://" not in url:
+            raise ConfigError(source, f"the remote {name} needs a URL such as s3://bucket/prefix")
 
 
 def unpack_settings(data: bytes, source: str) -> Settings:
