@@ -56,8 +56,9 @@ def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[in
         ObjectNotFound, CorruptObject, ObjectUnreadable: the root cannot be read.
     """
     fields = rows.REF.unpack_from(row)
-    flags, kind, oid = fields[1], fields[3], fields[11]
-    copied = kind == VALUE and flags & rows.HAS_INLINE
-    if copied and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
-        return children_of(oid, row[rows.REF_FIXED :])
+    kind, oid = fields[3], fields[11]
+    copied = rows.inline_of(row) if kind == VALUE else None
+    tag = row[: rows.TAG_BYTES]
+    if copied is not None and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == tag:
+        return children_of(oid, copied)
     return children(store.objects, kind, oid)

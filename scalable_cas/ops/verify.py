@@ -321,10 +321,10 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
     if len(row) < rows.REF_FIXED:
         return []
     fields = rows.REF.unpack_from(row)
-    flags, kind, oid = fields[1], fields[3], fields[11]
+    kind, oid, copied = fields[3], fields[11], rows.inline_of(row)
     sound = rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
-    if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.place(oid) is None:
-        store.put_object(kind, row[rows.REF_FIXED :])
+    if oid.hex() in lost and sound and copied is not None and store.objects.place(oid) is None:
+        store.put_object(kind, copied)
         return [f"{oid.hex()}: restored from the index"]
     needs = [oid]
     if kind == VALUE and store.objects.place(oid) is not None:

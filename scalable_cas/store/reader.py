@@ -242,13 +242,11 @@ def _codec_name(store: StoreCore, rowkey: bytes, number: int) -> str | None:
 
 def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memoryview:
     """The content of an entry's root object: the copy in the row if its file is as it was, else the file."""
-    _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(
-        row
-    )
+    _, flags, _, kind, _, _, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(row)
     packed = bool(flags & rows.PACKED)
     if flags & rows.HAS_INLINE and store.objects.is_as_known(oid, inode, changed, packed=packed):
-        inline = memoryview(row)[rows.REF_FIXED :]
-        if len(inline) == length and object_id(kind, inline) == oid:
+        inline = rows.inline_of(row)
+        if inline is not None and object_id(kind, inline) == oid:
             return inline
     # before it is read: what is changed in between must not pass for what was read
     seen = store.objects.place(oid) if flags & rows.HAS_INLINE else None
@@ -275,6 +273,7 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
                 oid=oid,
                 inline=bytes(content),
                 code=code,
+                signer=rows.signer_of(row),
             ),
         )
     return content

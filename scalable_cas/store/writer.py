@@ -260,9 +260,17 @@ def publish(
 
 
 def ref_row(
-    secret: bytes, record: Record, place: Placed, content: bytes | bytearray | memoryview, flags: int = 0
+    secret: bytes,
+    record: Record,
+    place: Placed,
+    content: bytes | bytearray | memoryview | None,
+    flags: int = 0,
+    signer: bytes = b"",
 ) -> bytes:
-    """The index row of an entry whose root object is at ``place``; small content is copied into it."""
+    """The index row of an entry whose root object is at ``place``; small content is copied into it, None is
+    not. ``signer``: as in `rows.pack_ref`.
+    """
+    copied = content is not None and len(content) <= rows.INLINE_BYTES
     return rows.pack_ref(
         record.rowkey,
         secret,
@@ -275,6 +283,7 @@ def ref_row(
         inode=place.inode,
         changed=place.changed,
         oid=record.oid,
-        inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
+        inline=bytes(content) if copied and content is not None else None,
         code=rows.code_mark(record.code),
+        signer=signer,
     )
