@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEAD_BYTES = 64
-_HEAD = Struct("<8sIIQI32xI")  # magic, features, count, bytes of the segments, CRC-32 of the table; then that of this
+_HEAD = Struct(
+    "<8sIIQI32xI"
+)  # magic, features, count, bytes of the segments, CRC-32 of the table; then that of this
 _MAGIC = b"SCASJOI1"
 #: A row of the table: the segment's number, where it starts, its length.
 _ROW = Struct("<16sQQ")

@@ -228,11 +228,16 @@ def unpack(data: bytes | memoryview) -> Record:
     return record
 
 
-def origin_of(signer: bytes) -> str:
-    """What a record's ``origin`` says about a signer (an Ed25519 public key, 32 bytes; empty: nobody)."""
-    import base64
-
-    return f"ed25519:{base64.b64encode(signer).decode()}" if signer else "unsigned"
+def bytes_below(data: bytes) -> int:
+    """The bytes of content of the objects of an entry but the root, as its packed record says; 0 where it
+    says nothing that makes sense.
+    """
+    try:
+        fields = msgpack.unpackb(data, strict_map_key=False)
+        size, total = fields[SIZE], fields[TOTAL]
+    except (ValueError, TypeError, LookupError, msgpack.exceptions.UnpackException, RecursionError):
+        return 0
+    return max(total - size, 0) if int is type(total) is type(size) else 0
 
 
 def brief(data: bytes) -> tuple[int, bytes, bytes, int, str]:

@@ -70,9 +70,7 @@ def unpack_record(row: bytes) -> tuple[str, bytes]:
 def add_place(row: bytes | None, place: ObjectPlace, created: int) -> bytes:
     """The row of an object with one more place; those of the youngest segments come first."""
     holder = place.holder or _OWN_FILE
-    new = _PLACE.pack(
-        created, place.kind, place.coding, place.raw_size, place.offset, place.length, holder
-    )
+    new = _PLACE.pack(created, place.kind, place.coding, place.raw_size, place.offset, place.length, holder)
     if not row:
         return new
     others = [

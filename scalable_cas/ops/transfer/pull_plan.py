@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.errors import MalformedObject
 from scalable_cas.format import record as records
 
 TYPE_CHECKING = False
@@ -65,16 +64,7 @@ def plan_pull(repository: Repository, functions: Sequence[bytes] | None = None) 
         for (rowkey, oid), there in zip(batch, found, strict=True):
             place = places[oid][0] if oid in places else None
             if place is not None and there is not None:
-                size += place.length + _parts(there[1])
+                size += place.length + records.bytes_below(there[1])
             ordered.append((place.holder, place.offset, rowkey) if place is not None else (b"", 0, rowkey))
     ordered.sort()
     return PullPlan(tuple(item[2] for item in ordered), present, size, tuple(sorted(view.faults.items())))
-
-
-def _parts(packed: bytes) -> int:
-    """The bytes of content of an entry's objects but the root."""
-    try:
-        record = records.unpack(packed)
-    except MalformedObject:
-        return 0
-    return max(record.total - record.size, 0)

@@ -120,7 +120,7 @@ class _Pushing:
             gone = self._vanished(batch)
             if not gone:
                 break
-            wanted = facts(self._store.objects, sorted(gone))
+            wanted = [item for item in facts(self._store.objects, sorted(gone)).values() if item is not None]
         else:
             raise RemoteError(self._repository.url, "", "files vanish from it while they are relied on")
         self._commit(batch, packing.failed)
@@ -137,8 +137,12 @@ class _Pushing:
                 self._store.objects.loose.check(upload.name)
             except (ObjectNotFound, CorruptObject, ObjectUnreadable):
                 return upload._replace(places=())
-            made = self._remote.put_file(name, self._store.objects.loose.path(upload.name), exclusive=not again)
-        if not made and self._remote.size(name) != size:  # cut short by whoever sent it, however that was done
+            made = self._remote.put_file(
+                name, self._store.objects.loose.path(upload.name), exclusive=not again
+            )
+        if (
+            not made and self._remote.size(name) != size
+        ):  # cut short by whoever sent it, however that was done
             self._replace(upload, name)
         self._done += size
         if self._progress is not None:
@@ -178,7 +182,9 @@ class _Pushing:
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         if len(names) > MOST_ASKED:
-            there = {file.name for prefix in (layout.PACKS, layout.BIGS) for file in self._remote.list(prefix)}
+            there = {
+                file.name for prefix in (layout.PACKS, layout.BIGS) for file in self._remote.list(prefix)
+            }
             return [name for name in names if name not in there]
         sizes = self._repository.crew.map(self._remote.size, names)
         return [name for name, size in zip(names, sizes, strict=True) if size is None]
@@ -213,7 +219,9 @@ class _Pushing:
         )
         data = segments.pack(segment, sign)
         if not self._remote.put(layout.segment_name(now, segment.nonce), data):
-            raise RemoteError(self._repository.url, "", "a random name is taken; is the system's randomness broken?")
+            raise RemoteError(
+                self._repository.url, "", "a random name is taken; is the system's randomness broken?"
+            )
         self._view.ingest(segment)
         self._view.loose += 1
 
@@ -229,9 +237,7 @@ def _anonymous(packed: bytes) -> bytes:
     return record.pack()
 
 
-def _parts(
-    packed: list[bytes], places: list[ObjectPlace]
-) -> list[tuple[list[bytes], list[ObjectPlace]]]:
+def _parts(packed: list[bytes], places: list[ObjectPlace]) -> list[tuple[list[bytes], list[ObjectPlace]]]:
     """Records and places in pieces that a segment can hold, the places first: an entry must not be visible
     before all that it needs is.
     """
@@ -239,7 +245,8 @@ def _parts(
     most = segments.MOST_PLACES // 2
     for at in range(0, len(places), most):
         parts.append(([], places[at : at + most]))
-    current, size = [], 0
+    current: list[bytes] = []
+    size = 0
     if not parts:
         parts.append(([], []))
     for record in packed:
@@ -251,4 +258,3 @@ def _parts(
         size += len(record)
     parts[-1] = (current, parts[-1][1])
     return [part for part in parts if part[0] or part[1]]
-

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Entries and bytes that are committed together. What an interrupted push has committed stays; a segment
 #: costs every reader a request.
 BATCH_ENTRIES, BATCH_BYTES = 20_000, 512 << 20
+#: Entries that are looked up together.
+LOOKUP = 1000
 
 
 class Wanted(NamedTuple):
@@ -97,8 +99,8 @@ def plan_push(repository: Repository, functions: Sequence[bytes] | None = None) 
     new = [item for fnid in fnids for item in planning.new_entries(fnid)]
     # in the order in which they were stored: what an interrupted push has sent is then sent no other way
     new.sort(key=lambda item: (item[0], item[1]))
-    for _, rowkey, row in new:
-        planning.add(rowkey, row)
+    for at in range(0, len(new), LOOKUP):
+        planning.add([(rowkey, row) for _, rowkey, row in new[at : at + LOOKUP]])
     mended = planning.add_damaged() if functions is None else 0
     planning.close_batch()
     return PushPlan(
@@ -138,20 +140,27 @@ class _Planning:
             else:
                 yield fields[6], rowkey, row
 
-    def add(self, rowkey: bytes, row: bytes) -> None:
-        """Plan to send an entry."""
-        foreign = bool(row[rows.FLAGS_AT] & rows.FOREIGN)
-        if foreign and not self._may_vouch(rowkey):
-            self.withheld += 1
-            return
-        try:
-            closure = self._reach.entry(rowkey, row)
-            wanted = self._lacking(closure)
-        except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-            self.broken.append(rowkey)
-            return
-        self._entries.append(Outgoing(rowkey, closure[-1], foreign, closure))
-        self._add_wanted(wanted)
+    def add(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Plan to send some entries (row key and row)."""
+        chosen = []
+        for rowkey, row in entries:
+            foreign = bool(row[rows.FLAGS_AT] & rows.FOREIGN)
+            if foreign and not self._may_vouch(rowkey):
+                self.withheld += 1
+                continue
+            try:
+                closure = self._reach.entry(rowkey, row)
+            except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+                self.broken.append(rowkey)
+                continue
+            chosen.append(Outgoing(rowkey, closure[-1], foreign, closure))
+        lacking = self._lacking([oid for entry in chosen for oid in entry.closure])
+        for entry in chosen:
+            if any(oid in lacking and lacking[oid] is None for oid in entry.closure):
+                self.broken.append(entry.rowkey)
+                continue
+            self._entries.append(entry)
+            self._add_wanted([lacking.pop(oid) for oid in entry.closure if oid in lacking])
 
     def _add_wanted(self, wanted: list[Wanted]) -> None:
         self._wanted += wanted
@@ -172,9 +181,9 @@ class _Planning:
         """
         damaged = self._view.damaged()
         lost = sorted(damaged.keys() - self._view.has_all(sorted(damaged)) - self._there)
-        there = [oid for oid in lost if self._store.objects.place(oid) is not None]
-        self._add_wanted(facts(self._store.objects, there))
-        return len(there)
+        wanted = [item for item in facts(self._store.objects, lost).values() if item is not None]
+        self._add_wanted(wanted)
+        return len(wanted)
 
     def _may_vouch(self, rowkey: bytes) -> bool:
         """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
@@ -192,32 +201,31 @@ class _Planning:
                 self._trusted[asked] = False
         return self._trusted[asked]
 
-    def _lacking(self, closure: tuple[bytes, ...]) -> list[Wanted]:
-        """Those of some objects that the remote lacks and that are not planned yet."""
-        unknown = [oid for oid in closure if oid not in self._there]
-        if not unknown:
-            return []
+    def _lacking(self, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
+        """Those of some objects that the remote lacks and that are not planned yet; None: it is not here
+        either.
+        """
+        unknown = list(dict.fromkeys(oid for oid in oids if oid not in self._there))
         there = self._view.has_all(unknown)
         self._there |= there
         return facts(self._store.objects, [oid for oid in unknown if oid not in there])
 
 
-def facts(objects: Objects, oids: Sequence[bytes]) -> list[Wanted]:
-    """What is to be known of objects before they are sent.
-
-    Raises:
-        ObjectNotFound, CorruptObject, ObjectUnreadable: one is not here.
-    """
+def facts(objects: Objects, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
+    """What is to be known of objects before they are sent; None of one that is not here."""
     known = objects.known(oids)
-    found = []
+    found: dict[bytes, Wanted | None] = {}
     for oid in oids:
         row = known.get(oid)
-        if row is None:
+        if row is not None:
+            found[oid] = Wanted(oid, row.kind, row.coding, row.size, row.stored, row.pack)
+            continue
+        try:
             head, place = objects.head(oid), objects.place(oid)
-            stored = HEADER_BYTES + head.stored_size
-            found.append(
-                Wanted(oid, head.kind, head.coding, head.raw_size, stored, place.pack if place else b"")
-            )
+        except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+            found[oid] = None
         else:
-            found.append(Wanted(oid, row.kind, row.coding, row.size, row.stored, row.pack))
+            pack = place.pack if place is not None else b""
+            stored = HEADER_BYTES + head.stored_size
+            found[oid] = Wanted(oid, head.kind, head.coding, head.raw_size, stored, pack)
     return found

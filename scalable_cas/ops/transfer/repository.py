@@ -38,7 +38,9 @@ DEFAULT = "origin"
 class Repository:
     """An open remote with its view; a context manager. ``remote_id`` is that of its ``format.json``."""
 
-    def __init__(self, store: StoreCore, remote: Remote, remote_format: layout.RemoteFormat, jobs: int) -> None:
+    def __init__(
+        self, store: StoreCore, remote: Remote, remote_format: layout.RemoteFormat, jobs: int
+    ) -> None:
         self.store = store
         self.remote = remote
         self.url = remote.url

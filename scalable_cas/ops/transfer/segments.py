@@ -87,7 +87,9 @@ class Source:
 
     def busy(self) -> RemoteError:
         """What to raise if listing and reading never agree."""
-        return RemoteError(self._remote.url, "", "it keeps changing while it is read; try again", retryable=True)
+        return RemoteError(
+            self._remote.url, "", "it keeps changing while it is read; try again", retryable=True
+        )
 
     def listing(self, known: dict[bytes, tuple[bytes, ...]]) -> Listing:
         """List the segments; ``known``: joined files whose content need not be asked for.
@@ -143,7 +145,10 @@ class Source:
     def _notice(self, name: str) -> Notice | None:
         try:
             return layout.unpack_notice(self._remote.get(name, largest=NOTICE_BYTES))
-        except (RemoteFileMissing, MalformedObject):  # withdrawn just now; or nonsense, which announces nothing
+        except (
+            RemoteFileMissing,
+            MalformedObject,
+        ):  # withdrawn just now; or nonsense, which announces nothing
             return None
 
     def fetch(self, wanted: set[bytes]) -> Iterator[tuple[bytes, str, Found]]:

@@ -214,9 +214,7 @@ class View:
 
             self._store.index.write(change)
 
-    def _place_rows(
-        self, changes: Changes, there: Sequence[ObjectPlace], created: int
-    ) -> dict[bytes, bytes]:
+    def _place_rows(self, changes: Changes, there: Sequence[ObjectPlace], created: int) -> dict[bytes, bytes]:
         new: dict[bytes, bytes] = {}
         for place in there:
             key = self._key(rows.OBJECT, place.oid)
