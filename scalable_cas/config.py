@@ -219,6 +219,11 @@ SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
         ("on", "off"),
         "off reads every input file at every call, whatever its stat says",
     ),
+    "require_signed": (
+        False,
+        (False, True),
+        "true uses results from elsewhere only if somebody signed them whom you trust, plain data too",
+    ),
 }
 
 
@@ -263,8 +268,9 @@ def check_setting(name: str, value: Any, source: str) -> None:
     if name not in SETTINGS:
         raise ConfigError(source, f"no setting is called {name!r}; there are {', '.join(SETTINGS)}")
     possible = SETTINGS[name][1]
-    if possible is not None and value not in possible:
-        raise ConfigError(source, f"{name} cannot be {value!r}; it can be {', '.join(map(str, possible))}")
+    if possible is not None and not any(type(value) is type(item) and value == item for item in possible):
+        texts = ", ".join(str(item).lower() if isinstance(item, bool) else str(item) for item in possible)
+        raise ConfigError(source, f"{name} cannot be {value!r}; it can be {texts}")
 
 
 def _check_remotes(value: Any, source: str) -> None:

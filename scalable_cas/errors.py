@@ -98,12 +98,15 @@ class UnknownCodec(ScalableCasError):
 
 
 class UntrustedEntry(ScalableCasError):
-    """Decoding would run code that came from somebody who is not trusted."""
+    """Decoding would run code that came from somebody who is not trusted. ``cause``: whom it is about, so
+    that a thousand entries of one signer are one cause.
+    """
 
-    def __init__(self, what: str, reason: str) -> None:
+    def __init__(self, what: str, reason: str, cause: str = "") -> None:
         super().__init__(f"{what} is not trusted: {reason}")
         self.what = what
         self.reason = reason
+        self.cause = cause
 
 
 # --- keys --------------------------------------------------------------------------------------------------

@@ -48,6 +48,6 @@ def bar(session: Session, label: str) -> Iterator[Callable[[int, int], None] | N
 
         def report(done: int, total: int) -> None:
             shown.length = max(total, 1)
-            shown.update(done - shown.pos, done)  # type: ignore[arg-type]  # the item is what is shown
+            shown.update(done - shown.pos, done)
 
         yield report

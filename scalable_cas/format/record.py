@@ -22,6 +22,9 @@ REF = 1
 TOMBSTONE = 2
 PIN = 3
 UNPIN = 4
+#: The origin of what came with a store that somebody else wrote (rebuild), and of what was pulled unsigned.
+FOREIGN = "foreign"
+UNSIGNED = "unsigned"
 #: The function id in the record of a pin that keeps an object, which belongs to no function.
 NO_FUNCTION = bytes(8)
 
@@ -258,6 +261,13 @@ def brief(data: bytes) -> tuple[int, bytes, bytes, int, str]:
     if not right or type(function) is not str or lengths not in ((32, 8, 32), (32, 8, 0)):
         raise MalformedObject("record", "a field is missing or of the wrong type")
     return type_, fnid + key, oid, created, function
+
+
+def origin_of(signer: bytes) -> str:
+    """What a record's ``origin`` says about a signer (an Ed25519 public key, 32 bytes; empty: nobody)."""
+    import base64
+
+    return f"ed25519:{base64.b64encode(signer).decode()}" if signer else UNSIGNED
 
 
 _KNOWN = frozenset((*range(14), ORIGIN, SEQUENCE, TTL, OUTLINES, SEED, PACKAGES, REACHED))

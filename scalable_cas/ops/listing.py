@@ -64,8 +64,10 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """``local`` for what this user computed here, ``foreign`` for what was taken over from elsewhere."""
-        return "foreign" if self.foreign else "local"
+        """``local`` for what this user computed here; for what came from elsewhere the key that signed it
+        (``ed25519:…``), ``unsigned``, or ``foreign`` for what came with a store that somebody else wrote.
+        """
+        return (self.record.origin or records.FOREIGN) if self.foreign else "local"
 
     def __repr__(self) -> str:
         return f"Entry({self.key[:12]}…, {self.function}, {self.size} bytes)"

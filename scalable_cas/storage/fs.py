@@ -147,6 +147,20 @@ def _link(draft: str, path: str) -> bool:
     raise OSError(errno.EIO, "its folder keeps disappearing", path)
 
 
+def publish(draft: str, path: str, *, mode: int = 0o444) -> os.stat_result | None:
+    """Give a finished file of ``tmp/`` its name ``path``, or return None if that is taken (it is then left
+    alone). The draft stays, for its owner to remove. Keeps I1.
+
+    Raises:
+        StoreReadOnly: no space, no permission, a broken disk.
+    """
+    try:
+        os.chmod(draft, mode)
+        return os.lstat(path) if _link(draft, path) else None
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
 def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
     """Put ``content`` at ``path``, replacing what is there in one step.
 

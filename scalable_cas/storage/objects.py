@@ -76,6 +76,22 @@ class Objects:
         )
         return found
 
+    def encoded(self, oid: bytes) -> bytes:
+        """The bytes of an object as it is stored: header and payload. Of them only the name in the header is
+        looked at.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+
+        def packed(spot: Spot) -> bytes:
+            data = self._bytes(oid, spot)
+            own_header(oid, data)
+            return data
+
+        found: bytes = self._read(oid, lambda: self.loose.encoded(oid), packed)
+        return found
+
     def is_as_known(self, oid: bytes, inode: int, changed: int, *, packed: bool) -> bool:
         """Whether the file that holds an object is the one that a row knows: one system call, and no look
         into the index.

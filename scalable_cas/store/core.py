@@ -238,9 +238,8 @@ class StoreCore:
         if isinstance(error, ObjectNotFound):
             cause = "missing"
         else:
-            cause = (
-                getattr(error, "oid", "") or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
-            )
+            name = next((found for field in ("oid", "cause") if (found := getattr(error, field, ""))), "")
+            cause = name or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
         if cause in self._said:
             return
         self._said.add(cause)
@@ -326,7 +325,11 @@ class StoreCore:
         self.index.write(change)
 
     def contains(self, rowkey: bytes, limit: int | None = None) -> bool:
-        """Whether an entry is stored whose object's file is there; decodes nothing. ``limit``: age in ns."""
+        """Whether an entry is stored whose object's file is there, and whose signer is trusted as far as it
+        has to be; decodes nothing. ``limit``: age in ns.
+        """
+        from scalable_cas.store.trust import refusal_of
+
         pending = self.writer.visible.get(rowkey)
         if pending is not None:
             return limit is None or clock.now_ns() - pending.record.created <= limit
@@ -334,6 +337,8 @@ class StoreCore:
         if row is None or len(row) < rows.REF_FIXED:
             return False
         fields = rows.REF.unpack_from(row)
+        if fields[1] & rows.FOREIGN and refusal_of(self, rowkey) is not None:
+            return False
         return (limit is None or clock.now_ns() - fields[6] <= limit) and self.objects.place(
             fields[11]
         ) is not None

@@ -17,6 +17,7 @@ IMPORTS = {
     "marshal": (),
     "shelve": (),
     "click": ("cli/",),
+    "cryptography": ("storage/signing.py",),
     "tabulate": ("cli/",),
     "yaml": ("config.py",),
     "time": ("clock.py",),

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable, RemoteFileMissing
+from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteFileMissing
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.format import rows
-from scalable_cas.format.kinds import BLOB
 from scalable_cas.format.segment import ObjectPlace
-from scalable_cas.ops.closure import children, children_of
+from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
 from scalable_cas.storage import incoming
-from scalable_cas.storage.loose import Placed
-from scalable_cas.storage.objects import PACKED_BYTES
-from scalable_cas.store.adopting import Arrived
-from scalable_cas.store.writer import PACK_LEAST
+from scalable_cas.store.ingest import Arrivals, is_childless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,17 +32,15 @@ REQUEST_BYTES = 1 << 20
 
 
 class _Got(NamedTuple):
-    """One object that came: its place, header, and what it names; ``data``: encoded, where it is to go into a
-    pack here; ``placed``: where it was put otherwise. ``fault``: why it cannot be used.
+    """One object that came: its place, header, content if it is short, and encoded bytes; empty if it came as
+    a file and is in place already. ``fault``: why it cannot be used.
     """
 
     place: ObjectPlace
     fault: str = ""
     head: Header | None = None
-    below: Below = ()
-    data: bytes = b""
     content: bytes | None = None
-    placed: Placed | None = None
+    data: bytes = b""
 
 
 class _Span(NamedTuple):
@@ -62,21 +55,16 @@ class _Span(NamedTuple):
 
 
 class Fetcher:
-    """Fetches the objects of some entries. ``arrived``: where they are now, those that were here before
-    included; ``contents``: the contents of those that are small enough to be copied into a row; ``faults``:
-    why an object could not be had.
-    """
+    """Fetches objects for one `ingest`, into its ``arrivals``. ``faults``: why an object could not be had."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._remote = repository.remote
         self._objects = repository.store.objects
         self._view = repository.view
-        self._below: dict[bytes, Below] = {}
-        self._small: dict[bytes, tuple[Header, bytes]] = {}
-        self._small_bytes = 0
-        self.arrived: dict[bytes, Arrived] = {}
-        self.contents: dict[bytes, bytes] = {}
+        self._pending: list[tuple[Header, bytes | None, bytes]] = []
+        self._pending_bytes = 0
+        self.arrivals = Arrivals(repository.store)
         self.faults: dict[bytes, str] = {}
         self.fetched = 0
 
@@ -93,94 +81,49 @@ class Fetcher:
             self._get(self._lacking(level))
             below: dict[bytes, None] = {}
             for oid in level:
-                below.update((child, None) for _, child in self._below.get(oid, ()) if child not in seen)
+                below.update((child, None) for child in self._children(oid) if child not in seen)
             level = list(below)
             seen.update(level)
-        self._write_small()
-
-    def closure(self, oid: bytes) -> tuple[bytes, ...] | None:
-        """The names of all objects that one reaches, itself last; None if one of them could not be had."""
-        found: dict[bytes, None] = {}
-        stack = [oid]
-        while stack:
-            current = stack.pop()
-            if current in found:
-                continue
-            if current not in self.arrived:
-                return None
-            found[current] = None
-            stack.extend(child for _, child in self._below.get(current, ()))
-        return tuple(reversed(found))
 
     def blame(self, oid: bytes) -> tuple[bytes, str]:
         """The object, of all that one reaches, that could not be had, and why."""
         stack, seen = [oid], {oid}
         while stack:
             current = stack.pop()
-            if current not in self.arrived:
-                return current, self.faults.get(current, "it could not be had")
-            below = [child for _, child in self._below.get(current, ()) if child not in seen]
+            if current in self.faults:
+                return current, self.faults[current]
+            below = [child for child in self._children(current) if child not in seen]
             seen.update(below)
             stack.extend(below)
-        return oid, "it could not be had"
+        return oid, "a collector took it while it was pulled"
 
-    # --- what is here ----------------------------------------------------------------------------------
+    def _children(self, oid: bytes) -> list[bytes]:
+        fact = self.arrivals.fact(oid) if oid not in self.faults else None
+        if fact is None or is_childless(fact):
+            return []
+        try:
+            return [child for _, child in children(self._objects, fact.kind, oid)]
+        except (ObjectNotFound, CorruptObject):  # `ingest` finds the same, and leaves its entries out
+            return []
 
     def _lacking(self, oids: Sequence[bytes]) -> list[bytes]:
-        """Those of some objects that are not here. Of what is here, also that is learned which it names."""
+        """Those of some objects that are not here. One that only the table of a pack knows is fetched again:
+        to ask all tables for each would take longer.
+        """
         known = self._objects.known(oids)
-        packs: dict[bytes, Placed | None] = {}
+        packs: dict[bytes, bool] = {}
         lacking = []
         for oid in oids:
             row = known.get(oid)
-            if oid in self.arrived:
-                continue
-            if row is None:
-                here = self._without_row(oid)
+            if row is not None and row.pack:
+                if row.pack not in packs:
+                    packs[row.pack] = self._objects.packs.stat(row.pack) is not None
+                here = packs[row.pack]
             else:
-                place = self._placed(oid, row, packs)
-                here = place is not None and self._learn(oid, row.kind, row.size, place)
+                here = self._objects.loose.stat(oid) is not None
             if not here:
                 lacking.append(oid)
         return lacking
-
-    def _placed(self, oid: bytes, row: rows.ObjectRow, packs: dict[bytes, Placed | None]) -> Placed | None:
-        if row.place == rows.LOOSE:
-            seen = self._objects.loose.stat(oid)
-            return None if seen is None else Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, row.coding)
-        if row.pack not in packs:
-            seen = self._objects.packs.stat(row.pack)
-            packs[row.pack] = None if seen is None else Placed(seen.st_ino, seen.st_mtime_ns, 0)
-        pack = packs[row.pack]
-        if pack is None:
-            return None
-        return Placed(pack.inode, pack.changed, row.stored, row.coding, pack=row.pack, offset=row.offset)
-
-    def _without_row(self, oid: bytes) -> bool:
-        """A file that nothing names: of a pull that was interrupted. It is taken if it is whole."""
-        seen = self._objects.loose.stat(oid)
-        if seen is None:
-            return False
-        try:
-            head = self._objects.loose.check(oid)
-        except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-            return False
-        placed = Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding)
-        return self._learn(oid, head.kind, head.raw_size, placed)
-
-    def _learn(self, oid: bytes, kind: int, size: int, place: Placed) -> bool:
-        if kind != BLOB:
-            try:
-                self._below[oid] = children(self._objects, kind, oid)
-            except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-                return False
-        if size <= rows.INLINE_BYTES:
-            try:
-                self.contents[oid] = bytes(self._objects.get(oid, largest=size)[1])
-            except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-                return False
-        self.arrived[oid] = Arrived(kind, size, place)
-        return True
 
     # --- what comes ------------------------------------------------------------------------------------
 
@@ -193,52 +136,29 @@ class Fetcher:
         while chosen := [there[turn] for there in places.values() if turn < len(there)]:
             bad = []
             for got in self._repository.crew.map(self._read, spans(chosen)):
-                for item in got:
-                    if item.fault:
-                        bad.append(item)
-                    else:
-                        self._take(item)
-            self._note(bad)
+                bad += [item for item in got if item.fault]
+                self._take([item for item in got if not item.fault])
+            for item in bad:
+                self.faults[item.place.oid] = item.fault
+                self._view.note_bad((item.place,), item.fault)
             turn += 1
             places = {item.place.oid: places[item.place.oid] for item in bad}
+        self._put()
 
-    def _note(self, bad: list[_Got]) -> None:
-        for item in bad:
-            self.faults[item.place.oid] = item.fault
-            self._view.note_bad((item.place,), item.fault)
+    def _take(self, got: list[_Got]) -> None:
+        for item in got:
+            self.faults.pop(item.place.oid, None)
+            if item.head is not None:
+                self._pending.append((item.head, item.content, item.data))
+                self._pending_bytes += len(item.data)
+        self.fetched += len(got)
+        if self._pending_bytes > TARGET:
+            self._put()
 
-    def _take(self, item: _Got) -> None:
-        oid, head = item.place.oid, item.head
-        assert head is not None
-        self.faults.pop(oid, None)
-        self.fetched += 1
-        self._below[oid] = item.below
-        if item.content is not None:
-            self.contents[oid] = item.content
-        if item.placed is not None:
-            self.arrived[oid] = Arrived(head.kind, head.raw_size, item.placed)
-            return
-        self._small[oid] = head, item.data
-        self._small_bytes += len(item.data)
-        if self._small_bytes > TARGET:
-            self._write_small()
-
-    def _write_small(self) -> None:
-        """Put small objects in place: many in a pack, a few as files of their own, as results made here."""
-        small, self._small, self._small_bytes = self._small, {}, 0
-        if len(small) >= PACK_LEAST:
-            packs = self._objects.packs
-            written = packs.write([(oid, data) for oid, (_, data) in small.items()], sync=False)
-            for oid, (head, _) in small.items():
-                offset, length = written.places[oid]
-                place = Placed(
-                    written.inode, written.changed, length, head.coding, pack=written.name, offset=offset
-                )
-                self.arrived[oid] = Arrived(head.kind, head.raw_size, place)
-            return
-        for oid, (head, data) in small.items():
-            place = incoming.put_bytes(self._objects, oid, data, whole=True)
-            self.arrived[oid] = Arrived(head.kind, head.raw_size, place)
+    def _put(self) -> None:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        if pending:
+            self.arrivals.put_checked(pending)
 
     def _read(self, span: _Span) -> list[_Got]:
         """Fetch one span, and check what is in it. In a thread of its own."""
@@ -250,36 +170,26 @@ class Fetcher:
         except RemoteFileMissing:
             return [_Got(place, "its pack is not there") for place in span.places]
         view = memoryview(data)
-        return [self._check(place, bytes(view[_within(place, span)])) for place in span.places]
-
-    def _check(self, place: ObjectPlace, data: bytes) -> _Got:
-        oid = place.oid
-        try:
-            head, content = incoming.check_bytes(oid, data)
-            below = children_of(oid, content) if head.kind != BLOB and content is not None else ()
-            if head.raw_size <= PACKED_BYTES:
-                copied = bytes(content or b"") if head.raw_size <= rows.INLINE_BYTES else None
-                return _Got(place, head=head, below=below, data=data, content=copied)
-            placed = incoming.put_bytes(self._objects, oid, data, whole=content is not None)
-            if content is None:
-                below = children(self._objects, head.kind, oid)
-        except CorruptObject as error:
-            return _Got(place, error.reason)
-        return _Got(place, head=head, below=below, placed=placed)
+        return [_checked(place, bytes(view[_within(place, span)])) for place in span.places]
 
     def _read_big(self, place: ObjectPlace) -> _Got:
-        oid = place.oid
-        draft = incoming.draft_path(self._objects.root)
+        path = self.arrivals.draft()
         try:
-            self._remote.get_file(layout.big_name(oid), draft, largest=place.length)
-            placed = incoming.put_file(self._objects, oid, draft)
-            head = self._objects.loose.head(oid)
-            below = children(self._objects, head.kind, oid)
+            self._remote.get_file(layout.big_name(place.oid), path, largest=place.length)
+            self.arrivals.put_file(place.oid, path)
         except RemoteFileMissing:
             return _Got(place, "its file is not there")
         except CorruptObject as error:
             return _Got(place, error.reason)
-        return _Got(place, head=head, below=below, placed=placed)
+        return _Got(place)
+
+
+def _checked(place: ObjectPlace, data: bytes) -> _Got:
+    try:
+        head, content = incoming.check(place.oid, data)
+    except CorruptObject as error:
+        return _Got(place, error.reason)
+    return _Got(place, "", head, content, data)
 
 
 def _within(place: ObjectPlace, span: _Span) -> slice:

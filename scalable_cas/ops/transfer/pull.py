@@ -7,14 +7,15 @@ the next one goes on with the rest.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject
 from scalable_cas.format import record as records
-from scalable_cas.format import rows
+from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.fetching import Fetcher
-from scalable_cas.store.adopting import Adoption, adopt
+from scalable_cas.store.ingest import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ class Lost(NamedTuple):
 
 class Pulled(NamedTuple):
     """What a pull did: ``entries`` and ``objects`` that are here now and were not before, ``present`` entries
-    that were here already, ``bytes`` received, ``requests`` and ``seconds`` in all; ``lost`` entries;
+    that were here already, ``refused`` entries that do not fit their objects, ``bytes`` received, ``requests`` and ``seconds`` in all; ``lost`` entries;
     ``faults``: file and reason of segments there that cannot be used.
     """
 
     entries: int
     objects: int
     present: int
+    refused: int
     lost: tuple[Lost, ...]
     faults: tuple[tuple[str, str], ...]
     bytes: int
@@ -66,25 +68,30 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
     """
     since = clock.monotonic()
     traffic, store = repository.remote.traffic, repository.store
-    entries = objects = 0
+    entries = objects = refused = 0
     lost: list[Lost] = []
     for portion in _portions(repository, plan, lost):
+        fetcher = Fetcher(repository)
         for attempt in range(2):
-            epoch = store.index.number("epoch")
-            fetcher = Fetcher(repository)
-            fetcher.fetch(record.oid for record in portion)
-            new, lacking = adopt(store, epoch, _adoptions(fetcher, portion, lost), fetcher.arrived)
-            entries, objects = entries + new, objects + fetcher.fetched
-            if progress is not None:
-                progress(traffic.bytes_received, max(plan.bytes, traffic.bytes_received))
-            portion = [item.record for item in lacking]  # a collector took an object of theirs in between
-            if not portion or attempt:
+            fetcher.fetch(record.oid for record, _ in portion)
+            done = ingest(store, portion, fetcher.arrivals, partial(children, store.objects))
+            entries, refused = entries + done.new, refused + done.refused
+            incomplete = set(done.incomplete)
+            portion = [item for item in portion if item[0].rowkey in incomplete]
+            # what a collector took here in the meantime comes again; what cannot be had there does not
+            if attempt or done.lost <= fetcher.faults.keys():
                 break
-        lost += [_lost(record, record.oid, "it was collected while it was pulled") for record in portion]
+        objects += fetcher.fetched
+        lost += [
+            Lost(record.rowkey, record.function, *fetcher.blame(record.oid)) for record, _ in portion
+        ]
+        if progress is not None:
+            progress(traffic.bytes_received, max(plan.bytes, traffic.bytes_received))
     return Pulled(
         entries=entries,
         objects=objects,
         present=plan.present,
+        refused=refused,
         lost=tuple(lost),
         faults=plan.faults,
         bytes=traffic.bytes_received,
@@ -93,8 +100,9 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
     )
 
 
-def _portions(repository: Repository, plan: PullPlan, lost: list[Lost]) -> Iterator[list[Record]]:
-    portion: list[Record] = []
+def _portions(repository: Repository, plan: PullPlan, lost: list[Lost]) -> Iterator[list[tuple[Record, str]]]:
+    """The entries of a plan, each with who signed it."""
+    portion: list[tuple[Record, str]] = []
     size = 0
     for at in range(0, len(plan.wanted), PORTION_ENTRIES):
         keys = plan.wanted[at : at + PORTION_ENTRIES]
@@ -107,32 +115,10 @@ def _portions(repository: Repository, plan: PullPlan, lost: list[Lost]) -> Itera
             except MalformedObject as error:
                 lost.append(Lost(rowkey, "?", bytes(32), error.reason))
                 continue
-            record.origin = origin  # whatever it says itself
-            portion.append(record)
+            portion.append((record, origin))
             size += record.total
             if size > PORTION_BYTES or len(portion) == PORTION_ENTRIES:
                 yield portion
                 portion, size = [], 0
     if portion:
         yield portion
-
-
-def _adoptions(fetcher: Fetcher, portion: list[Record], lost: list[Lost]) -> list[Adoption]:
-    """The entries of which everything came."""
-    found = []
-    for record in portion:
-        closure = fetcher.closure(record.oid)
-        if closure is None:
-            lost.append(_lost(record, *fetcher.blame(record.oid)))
-            continue
-        root = fetcher.arrived[record.oid]
-        if (root.kind, root.size) != (record.kind, record.size):
-            lost.append(_lost(record, record.oid, "it is of another kind or size than its record says"))
-            continue
-        content = fetcher.contents.get(record.oid) if record.size <= rows.INLINE_BYTES else None
-        found.append(Adoption(record, closure, content))
-    return found
-
-
-def _lost(record: Record, oid: bytes, reason: str) -> Lost:
-    return Lost(record.rowkey, record.function, oid, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scalable_cas.format import record as records
+from scalable_cas.format import rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def plan_pull(repository: Repository, functions: Sequence[bytes] | None = None) 
     wanted: list[tuple[bytes, bytes]] = []
     for fnid in (b"",) if functions is None else sorted(functions):
         here = store.index.scan("refs", fnid)
-        key = next(here, (b"", b""))[0]
-        for rowkey, _, oid in view.entries(fnid):
+        key, row = next(here, (b"", b""))
+        for rowkey, created, oid in view.entries(fnid):
             while key and key < rowkey:
-                key = next(here, (b"", b""))[0]
-            if key == rowkey:
+                key, row = next(here, (b"", b""))
+            if key == rowkey and not _may_give_way(row, created, oid):
                 present += 1
             else:
                 wanted.append((rowkey, oid))
@@ -68,3 +69,13 @@ def plan_pull(repository: Repository, functions: Sequence[bytes] | None = None) 
             ordered.append((place.holder, place.offset, rowkey) if place is not None else (b"", 0, rowkey))
     ordered.sort()
     return PullPlan(tuple(item[2] for item in ordered), present, size, tuple(sorted(view.faults.items())))
+
+
+def _may_give_way(row: bytes, created: int, oid: bytes) -> bool:
+    """Whether an entry here may be replaced by another one with the root ``oid``: never one that was made
+    here. `store.ingest.is_wanted` decides; this is to spare the fetching of most that it would refuse.
+    """
+    if len(row) < rows.REF_FIXED:
+        return True
+    fields = rows.REF.unpack_from(row)
+    return bool(fields[1] & rows.FOREIGN) and fields[11] != oid and fields[6] != created

@@ -212,12 +212,12 @@ class _Pushing:
         self._objects += len(places)
 
     def _put_segment(self, part: tuple[list[bytes], list[ObjectPlace]]) -> None:
-        signer, sign = trust.signing_key()
+        key = trust.own_key()
         now = clock.now_ns()
         segment = Segment(
-            self._repository.remote_id, signer, os.urandom(16), now, tuple(part[0]), tuple(part[1])
+            self._repository.remote_id, key.public, os.urandom(16), now, tuple(part[0]), tuple(part[1])
         )
-        data = segments.pack(segment, sign)
+        data = segments.pack(segment, key.sign)
         if not self._remote.put(layout.segment_name(now, segment.nonce), data):
             raise RemoteError(
                 self._repository.url, "", "a random name is taken; is the system's randomness broken?"

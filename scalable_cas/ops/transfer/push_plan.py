@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable, UntrustedEntry
+from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import rows
 from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.ops.transfer.reach import Reach
@@ -116,7 +116,6 @@ class _Planning:
         self._view = view
         self._reach = Reach(store)
         self._there: set[bytes] = set(view.sent())  # objects that are there, or will be
-        self._trusted: dict[tuple[str, str], bool] = {}
         self._entries: list[Outgoing] = []
         self._wanted: list[Wanted] = []
         self._bytes = 0
@@ -189,17 +188,7 @@ class _Planning:
         """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
         before those who trust him; so it must be one that he would use himself.
         """
-        record = self._store.index.record(rowkey)
-        if record is None:
-            return False
-        asked = record.origin, record.codec
-        if asked not in self._trusted:
-            try:
-                trust.allows(self._store, *asked)
-                self._trusted[asked] = True
-            except UntrustedEntry:
-                self._trusted[asked] = False
-        return self._trusted[asked]
+        return trust.refusal_of(self._store, rowkey) is None
 
     def _lacking(self, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
         """Those of some objects that the remote lacks and that are not planned yet; None: it is not here

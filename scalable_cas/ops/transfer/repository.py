@@ -20,8 +20,7 @@ from scalable_cas.ops.transfer.parallel import JOBS, Crew
 from scalable_cas.ops.transfer.segments import Source
 from scalable_cas.ops.transfer.view import View
 from scalable_cas.remotes.base import open_remote
-from scalable_cas.storage import fs
-from scalable_cas.store import trust
+from scalable_cas.storage import fs, signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Repository:
 
     def source(self) -> Source:
         """Its segments, to be listed and read anew."""
-        return Source(self.remote, self.remote_id, trust.verify, self.crew)
+        return Source(self.remote, self.remote_id, signing.verify, self.crew)
 
     def refresh(self) -> int:
         """Bring the view up to date; returns the number of segments that were new.

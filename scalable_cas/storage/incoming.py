@@ -1,0 +1,179 @@
+"""Encoded objects that come from elsewhere: checked, then put in place byte for byte. Keeps I1, I5 and I7.
+
+What arrives is not encoded anew: that would cost the compression once more, and would make of one pack
+another. But nothing about it is believed: an object gets its name only after its header, its sizes and the
+digest of its content were checked. The content is never held at once where it is large, because a hostile
+frame of a megabyte may hold a terabyte.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.format import header as encoded
+from scalable_cas.format.kinds import hasher
+from scalable_cas.format.layout import TMP
+from scalable_cas.storage import fs
+from scalable_cas.storage.drafts import temporary_name
+from scalable_cas.storage.loose import Placed, checked, own_header
+from scalable_cas.storage.objects import PACKED_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from scalable_cas.format.header import Header
+    from scalable_cas.storage.objects import Objects
+
+#: Content up to this many bytes is decoded at once, larger in pieces.
+AT_ONCE = 1 << 20
+#: An object that expands more than this, to more than `FREE` bytes, is refused: honest large ones are cut
+#: into chunks before they are compressed.
+MOST_EXPANSION, FREE = 1000, 64 << 20
+#: New small objects from which on they become a pack, as where results are stored.
+PACK_LEAST = 32
+
+
+def check(oid: bytes, data: bytes) -> tuple[Header, bytes | None]:
+    """Check an encoded object, and return its header and, if it is short, its content.
+
+    Raises:
+        CorruptObject: it is not the whole object of that name, or expands too far.
+    """
+    head = _bounded(oid, own_header(oid, data[: encoded.HEADER_BYTES]))
+    if head.raw_size <= AT_ONCE:
+        head, content = checked(oid, data)
+        return head, bytes(content)
+    with io.BytesIO(data) as file:
+        file.seek(encoded.HEADER_BYTES)
+        _check_rest(head, file, len(data))
+    return head, None
+
+
+def check_file(oid: bytes, path: str) -> Header:
+    """Check the encoded object that a file holds, a megabyte at a time.
+
+    Raises:
+        CorruptObject: it is not the whole object of that name, or expands too far.
+        ObjectUnreadable: the file cannot be read.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = _bounded(oid, own_header(oid, file.read(encoded.HEADER_BYTES)))
+            _check_rest(head, file, os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
+    return head
+
+
+def _bounded(oid: bytes, head: Header) -> Header:
+    if head.raw_size > FREE and head.raw_size > MOST_EXPANSION * head.stored_size:
+        raise CorruptObject(oid.hex(), f"{head.stored_size} bytes are said to be {head.raw_size}")
+    return head
+
+
+def _check_rest(head: Header, file: BinaryIO, length: int) -> None:
+    if length != encoded.HEADER_BYTES + head.stored_size:
+        stored = length - encoded.HEADER_BYTES
+        raise CorruptObject(head.oid.hex(), f"{stored} bytes are stored of {head.stored_size}")
+    running = hasher(head.kind)
+    try:
+        for piece in encoded.decode_stream(head, file):
+            running.update(piece)
+    except MalformedObject as error:
+        raise CorruptObject(head.oid.hex(), error.reason) from error
+    if running.digest() != head.oid:
+        raise CorruptObject(head.oid.hex(), "its content has another digest")
+
+
+def place_all(objects: Objects, items: Sequence[tuple[Header, bytes]]) -> dict[bytes, Placed]:
+    """Put checked objects in place, each name once. New small ones become a pack if they are many; a whole
+    copy that is there is kept, a damaged one replaced.
+
+    Raises:
+        StoreReadOnly: they cannot be written.
+    """
+    placed: dict[bytes, Placed] = {}
+    small: list[tuple[Header, bytes]] = []
+    known = objects.known([head.oid for head, _ in items])
+    for head, data in items:
+        # One that only the table of a pack knows is written again: to ask all tables for each would take
+        # longer than the rest.
+        loose = objects.loose.stat(head.oid) is not None
+        there = whole(objects, head) if loose or head.oid in known else None
+        if there is not None:
+            placed[head.oid] = there
+        elif head.raw_size <= PACKED_BYTES and not loose:
+            small.append((head, data))
+        else:
+            placed[head.oid] = _place_loose(objects, head, data)
+    if len(small) < PACK_LEAST:
+        return placed | {head.oid: _place_loose(objects, head, data) for head, data in small}
+    written = objects.packs.write([(head.oid, data) for head, data in small], sync=False)
+    for head, _ in small:
+        offset, length = written.places[head.oid]
+        placed[head.oid] = Placed(
+            written.inode, written.changed, length, head.coding, pack=written.name, offset=offset
+        )
+    return placed
+
+
+def place_file(objects: Objects, head: Header, path: str) -> Placed:
+    """Give a checked object in a file of ``tmp/`` its name; the file is the caller's to remove. As
+    `place_all`.
+
+    Raises:
+        StoreReadOnly: it cannot be written.
+    """
+    there = whole(objects, head)
+    if there is not None:
+        return there
+    if objects.loose.stat(head.oid) is not None:
+        objects.loose.quarantine(head.oid)
+    seen = fs.publish(path, objects.loose.path(head.oid))
+    if seen is not None:
+        return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding)
+    return _there(objects, head)
+
+
+def draft(objects: Objects) -> str:
+    """A path for a file that is to be placed: `place_file`."""
+    folder = f"{objects.root}/{TMP}"
+    fs.make_folder(folder)
+    return f"{folder}/{temporary_name()}"
+
+
+def whole(objects: Objects, head: Header) -> Placed | None:
+    """Where a whole copy of an object lies already; None if there is none."""
+    there = objects.place(head.oid)
+    if there is None:
+        return None
+    try:
+        if there.pack or head.raw_size <= AT_ONCE:
+            found, _ = objects.get(head.oid, largest=head.raw_size)
+        else:  # without holding it
+            found = objects.loose.check(head.oid)
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+        return None
+    there.coding = found.coding
+    return there
+
+
+def _place_loose(objects: Objects, head: Header, data: bytes) -> Placed:
+    if objects.loose.stat(head.oid) is not None:  # it is damaged
+        objects.loose.quarantine(head.oid)
+    seen = fs.write_new(f"{objects.root}/{TMP}", objects.loose.path(head.oid), (data,))
+    if seen is not None:
+        return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding)
+    return _there(objects, head)
+
+
+def _there(objects: Objects, head: Header) -> Placed:
+    """The copy that somebody else put in place while we were about to."""
+    found = whole(objects, head)
+    if found is None:
+        raise ObjectUnreadable(head.oid.hex(), "a damaged copy cannot be replaced")
+    return found
