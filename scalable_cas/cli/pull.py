@@ -29,9 +29,9 @@ def command(
     """Fetch entries that are not here from REMOTE: a name that `remote add` gave, or a URL.
 
     An entry that is here already is kept, whatever REMOTE says. Everything is checked before it is stored,
-    and marked with its signer: what could run code is used only if you trust him (see `trust`). Exit code 1 if
-    something there is missing or damaged; the line names it, and the next push by somebody who has it sends
-    it again.
+    and marked with its signer: what could run code is used only if you trust him (see `trust`). Exit code 1
+    if something there is missing or damaged; the line names it, and the next push by somebody who has it
+    sends it again.
     """
     store = session.store(create=True)
     with open_repository(store, remote, jobs=jobs) as repository:
@@ -51,7 +51,7 @@ def command(
         else:
             lines(_faults(done))
         _summarise(session, done)
-    return 1 if done.lost or done.faults else 0
+    return 1 if done.lost or done.refused or done.faults else 0
 
 
 def _planned(plan: PullPlan) -> dict[str, object]:
@@ -68,6 +68,7 @@ def _done(done: Pulled) -> dict[str, object]:
         "entries": done.entries,
         "objects": done.objects,
         "present": done.present,
+        "refused": done.refused,
         "bytes": done.bytes,
         "requests": done.requests,
         "seconds": round(done.seconds, 3),
@@ -81,6 +82,8 @@ def _done(done: Pulled) -> dict[str, object]:
 
 def _faults(done: Pulled) -> list[str]:
     found = [f"segment {name}: {reason}" for name, reason in done.faults]
+    if done.refused:
+        found.append(f"{count(done.refused, 'entry', 'entries')} refused: they do not fit their objects")
     for entry in done.lost[:NAMED]:
         found.append(
             f"object {entry.oid.hex()}: {entry.reason}; lacking in {entry.function} {entry.rowkey[8:].hex()}"

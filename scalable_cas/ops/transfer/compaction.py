@@ -21,7 +21,7 @@ from scalable_cas.ops.transfer.segments import Changed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scalable_cas.ops.transfer.repository import Repository
-    from scalable_cas.ops.transfer.segments import Listing, Source
+    from scalable_cas.ops.transfer.segments import Listing
 
 #: Segments that lie by themselves: a reader needs a request for each.
 MOST_LOOSE = 64
@@ -61,11 +61,12 @@ def compact(repository: Repository) -> Compacted | None:
     listing = source.listing(repository.view.joined())
     chosen = _choose(listing)
     wanted = listing.uncovered.union(*(listing.joined[name] for name in chosen))
-    parts: dict[bytes, bytes] = {}
-    for number, _, data, found in source.raw(wanted):
-        # what is damaged, or another remote's, stays where it is, for `verify --remote` to name
-        if not isinstance(found, (MalformedObject, UntrustedEntry)) and found.nonce == number:
-            parts[number] = data
+    # what is damaged, or another remote's, stays where it is, for `verify --remote` to name
+    parts = {
+        number: data
+        for number, _, data, found in source.raw(wanted)
+        if not isinstance(found, (MalformedObject, UntrustedEntry)) and found.nonce == number
+    }
     if len(parts) < 2:
         return None
     data = joins.pack(parts)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteFileMissing
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.format.segment import ObjectPlace
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from scalable_cas.format.header import Header
+    from scalable_cas.format.segment import ObjectPlace
     from scalable_cas.ops.transfer.repository import Repository
 
     Below = tuple[tuple[int, bytes], ...]

@@ -46,10 +46,10 @@ class Packing:
         self.failed: dict[bytes, str] = {}
 
     def files(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
-        """Yield the files that hold the wanted objects; the same objects in the same order are the same files.
+        """Yield the files that hold the wanted objects; the same ones in the same order are the same files.
 
-        Small objects (as in packs here) and middle ones go into packs of their own: whoever fetches one entry
-        of thousands reads a few kilobytes of small ones, and whoever fetches all keeps those packs as they are.
+        Small objects (as in packs here) and middle ones go into packs of their own: roots are small, so
+        whoever fetches thousands of entries has their roots in one piece, and knows then what else to fetch.
         """
         small = [item for item in wanted if item.size <= PACKED_BYTES and item.stored < BIG]
         middle = [item for item in wanted if item.size > PACKED_BYTES and item.stored < BIG]

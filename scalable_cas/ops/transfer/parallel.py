@@ -38,8 +38,8 @@ class Crew:
         return self._pool.submit(work, *args)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 0) -> Iterator[Result]:
-        """The results of ``work`` in the order of ``items``, of which at most ``ahead`` (default: one for each
-        thread) are begun before their turn. An error of one is raised at its turn.
+        """The results of ``work`` in the order of ``items``, of which at most ``ahead`` (default: one for
+        each thread) are begun before their turn. An error of one is raised at its turn.
         """
         waiting: deque[Future[Result]] = deque()
         try:

@@ -44,8 +44,9 @@ class Lost(NamedTuple):
 
 class Pulled(NamedTuple):
     """What a pull did: ``entries`` and ``objects`` that are here now and were not before, ``present`` entries
-    that were here already, ``refused`` entries that do not fit their objects, ``bytes`` received, ``requests`` and ``seconds`` in all; ``lost`` entries;
-    ``faults``: file and reason of segments there that cannot be used.
+    that were here already, ``refused`` entries that do not fit their objects, ``bytes`` received,
+    ``requests`` and ``seconds`` in all; ``lost`` entries; ``faults``: file and reason of segments there that
+    cannot be used.
     """
 
     entries: int
@@ -70,8 +71,8 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
     traffic, store = repository.remote.traffic, repository.store
     entries = objects = refused = 0
     lost: list[Lost] = []
-    for portion in _portions(repository, plan, lost):
-        fetcher = Fetcher(repository)
+    for wanted in _portions(repository, plan, lost):
+        fetcher, portion = Fetcher(repository), wanted
         for attempt in range(2):
             fetcher.fetch(record.oid for record, _ in portion)
             done = ingest(store, portion, fetcher.arrivals, partial(children, store.objects))
@@ -82,9 +83,7 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
             if attempt or done.lost <= fetcher.faults.keys():
                 break
         objects += fetcher.fetched
-        lost += [
-            Lost(record.rowkey, record.function, *fetcher.blame(record.oid)) for record, _ in portion
-        ]
+        lost += [Lost(item.rowkey, item.function, *fetcher.blame(item.oid)) for item, _ in portion]
         if progress is not None:
             progress(traffic.bytes_received, max(plan.bytes, traffic.bytes_received))
     return Pulled(

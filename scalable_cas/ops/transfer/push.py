@@ -1,5 +1,5 @@
-"""Push: send what the remote lacks. Objects first, then what was relied on is looked at again, last the signed
-segment that makes it all visible (I2).
+"""Push: send what the remote lacks. Objects first, then what was relied on is looked at again, last the
+signed segment that makes it all visible (I2).
 
 Nothing is locked and nothing is overwritten: packs are named by their content, segments at random. A push
 that is killed leaves packs that nobody names; it remembers them here, and the next push names them instead of
@@ -43,8 +43,9 @@ ATTEMPTS = 3
 
 class Pushed(NamedTuple):
     """What a push did: ``entries`` and ``objects`` that are there now and were not before, ``present``
-    entries that were there already, ``bytes`` sent, ``requests`` and ``seconds`` in all; ``withheld`` as in the
-    plan; ``broken``: entries (row keys) that could not be sent because an object is missing or damaged here.
+    entries that were there already, ``bytes`` sent, ``requests`` and ``seconds`` in all; ``withheld`` as in
+    the plan; ``broken``: entries (row keys) that could not be sent because an object is missing or damaged
+    here.
     """
 
     entries: int

@@ -1,5 +1,5 @@
-"""What a push would send: the entries that the remote lacks, and of their objects those that it lacks. Changes
-nothing there, and here only the view.
+"""What a push would send: the entries that the remote lacks, and of their objects those that it lacks.
+Changes nothing there, and here only the view.
 """
 
 from __future__ import annotations
@@ -155,11 +155,15 @@ class _Planning:
             chosen.append(Outgoing(rowkey, closure[-1], foreign, closure))
         lacking = self._lacking([oid for entry in chosen for oid in entry.closure])
         for entry in chosen:
-            if any(oid in lacking and lacking[oid] is None for oid in entry.closure):
+            new = [(oid, lacking[oid]) for oid in entry.closure if oid in lacking]
+            found = [item for _, item in new if item is not None]
+            if len(found) < len(new):
                 self.broken.append(entry.rowkey)
                 continue
+            for oid, _ in new:
+                del lacking[oid]
             self._entries.append(entry)
-            self._add_wanted([lacking.pop(oid) for oid in entry.closure if oid in lacking])
+            self._add_wanted(found)
 
     def _add_wanted(self, wanted: list[Wanted]) -> None:
         self._wanted += wanted

@@ -12,7 +12,6 @@ from scalable_cas.format import joined as joins
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import segment as segments
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -54,22 +54,23 @@ class View:
 
     # --- asking ----------------------------------------------------------------------------------------
 
-    def _key(self, letter: bytes, rest: bytes = b"") -> bytes:
+    def key(self, letter: bytes, rest: bytes = b"") -> bytes:
+        """The key of a row of this view."""
         return self._id + letter + rest
 
     def _scan(self, letter: bytes, rest: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        return self._store.index.scan_views(self._key(letter, rest))
+        return self._store.index.scan_views(self.key(letter, rest))
 
     def lookup(self, rowkey: bytes) -> tuple[str, bytes] | None:
         """Who signed the record of an entry (see `format.record.Record.origin`), and its bytes; None if the
         remote does not have it.
         """
-        (row,) = self._store.index.view_rows((self._key(rows.RECORD, rowkey),))
+        (row,) = self._store.index.view_rows((self.key(rows.RECORD, rowkey),))
         return rows.unpack_record(row) if row else None
 
     def lookup_all(self, rowkeys: Sequence[bytes]) -> list[tuple[str, bytes] | None]:
         """`lookup` of many."""
-        found = self._store.index.view_rows([self._key(rows.RECORD, rowkey) for rowkey in rowkeys])
+        found = self._store.index.view_rows([self.key(rows.RECORD, rowkey) for rowkey in rowkeys])
         return [rows.unpack_record(row) if row else None for row in found]
 
     def entries(self, fnid: bytes = b"") -> Iterator[tuple[bytes, int, bytes]]:
@@ -91,7 +92,7 @@ class View:
         remote may have been mended since.
         """
         found = {}
-        keys = [self._key(rows.OBJECT, oid) for oid in oids]
+        keys = [self.key(rows.OBJECT, oid) for oid in oids]
         for oid, row in zip(oids, self._store.index.view_rows(keys), strict=True):
             there = rows.places(oid, row)
             if there:
@@ -130,7 +131,7 @@ class View:
 
     def age(self) -> float:
         """Seconds since the last refresh by any process; infinite if there was none."""
-        (row,) = self._store.index.view_rows((self._key(rows.STATE),))
+        (row,) = self._store.index.view_rows((self.key(rows.STATE),))
         if not row:
             return float("inf")
         return abs(clock.now_ns() - int.from_bytes(row, "big")) / 1e9
@@ -164,13 +165,13 @@ class View:
         self.notices = listing.notices
         self._condemned = frozenset().union(*(notice.packs | notice.bigs for notice in self.notices))
         self.loose = len(listing.uncovered)
-        joined = {self._key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
+        joined = {self.key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
         stale = [key for key, _ in self._scan(rows.JOINED) if key not in joined]
         now = clock.now_ns().to_bytes(8, "big")
 
         def change(changes: Changes) -> None:
             changes.drop_view_rows(stale)
-            changes.put_sorted("views", {**joined, self._key(rows.STATE): now})
+            changes.put_sorted("views", {**joined, self.key(rows.STATE): now})
 
         self._store.index.write(change)
         return new
@@ -201,45 +202,10 @@ class View:
         """
         created = rows.sane_time(segment.created)
         origin = records.origin_of(segment.signer)
-        for at in range(0, max(len(segment.records), len(segment.places), 1), BATCH):
-            last = at + BATCH >= max(len(segment.records), len(segment.places))
-            parts, there = segment.records[at : at + BATCH], segment.places[at : at + BATCH]
-
-            def change(changes: Changes, parts=parts, there=there, last: bool = last) -> None:  # type: ignore[no-untyped-def]
-                new = self._place_rows(changes, there, created)
-                new |= self._entry_rows(changes, parts, origin)
-                if last:  # only now: a segment half of which is there is not known
-                    new[self._key(rows.SEGMENT, segment.nonce)] = b""
-                changes.put_sorted("views", new)
-
-            self._store.index.write(change)
-
-    def _place_rows(self, changes: Changes, there: Sequence[ObjectPlace], created: int) -> dict[bytes, bytes]:
-        new: dict[bytes, bytes] = {}
-        for place in there:
-            key = self._key(rows.OBJECT, place.oid)
-            before = new.get(key) or changes.view_row(key)
-            new[key] = rows.add_place(before, place, created)
-        return new
-
-    def _entry_rows(self, changes: Changes, parts: Sequence[bytes], origin: str) -> dict[bytes, bytes]:
-        new: dict[bytes, bytes] = {}
-        for packed in parts:
-            try:
-                type_, rowkey, oid, created, function = records.brief(packed)
-            except MalformedObject:  # signed nonsense is skipped; what is not here is computed
-                continue
-            if type_ != records.REF:
-                continue
-            key = self._key(rows.ENTRY, rowkey)
-            before = new.get(key) or changes.view_row(key)
-            mine = rows.sane_time(created), oid
-            if before is not None and rows.unpack_entry(before) >= mine:
-                continue
-            new[key] = rows.pack_entry(*mine)
-            new[self._key(rows.RECORD, rowkey)] = rows.pack_record(origin, packed)
-            new[self._key(rows.FUNCTION, rowkey[:8])] = function.encode("utf-8", "surrogatepass")
-        return new
+        total = max(len(segment.records), len(segment.places))
+        for at in range(0, max(total, 1), BATCH):
+            batch = _Rows(self, origin, created, segment, at)
+            self._store.index.write(batch.write)
 
     def forget(self) -> None:
         """Throw away what is known of the remote, but for what is known to be wrong with it, and uploads. The
@@ -262,7 +228,7 @@ class View:
 
     def note_bad(self, places: Sequence[ObjectPlace], reason: str) -> None:
         """Remember that objects are missing or damaged at these places: the next push sends them again."""
-        new = {self._key(rows.BAD, place.oid + place.holder): reason.encode() for place in places}
+        new = {self.key(rows.BAD, place.oid + place.holder): reason.encode() for place in places}
         if new:
             self._store.index.write(lambda changes: changes.put_sorted("views", new))
         with self._mutex:
@@ -271,13 +237,13 @@ class View:
     def note_good(self, places: Sequence[ObjectPlace]) -> None:
         """Forget that these places were bad."""
         mended = {place.oid + place.holder for place in places} & self._bad
-        self._drop([self._key(rows.BAD, item) for item in mended])
+        self._drop([self.key(rows.BAD, item) for item in mended])
         with self._mutex:
             self._bad -= mended
 
     def note_sent(self, holder: bytes, places: Sequence[ObjectPlace]) -> None:
         """Remember an upload that no segment names yet. A big object's holder is its name."""
-        row = {self._key(rows.SENT, holder): rows.pack_places(places)}
+        row = {self.key(rows.SENT, holder): rows.pack_places(places)}
         self._store.index.write(lambda changes: changes.put_sorted("views", row))
 
     def sent(self) -> dict[bytes, ObjectPlace]:
@@ -291,4 +257,52 @@ class View:
 
     def forget_sent(self, holders: Sequence[bytes]) -> None:
         """A segment names them now, or they are not there after all."""
-        self._drop([self._key(rows.SENT, holder) for holder in holders])
+        self._drop([self.key(rows.SENT, holder) for holder in holders])
+
+
+class _Rows:
+    """The rows of some of the records and places of a segment, from number ``first`` on."""
+
+    def __init__(self, view: View, origin: str, created: int, segment: Segment, first: int) -> None:
+        self._key = view.key
+        self._origin = origin
+        self._created = created
+        self._segment = segment
+        self._first = first
+
+    def write(self, changes: Changes) -> None:
+        """Add them, in one transaction."""
+        first, end = self._first, self._first + BATCH
+        new = self._places(changes, self._segment.places[first:end])
+        new |= self._entries(changes, self._segment.records[first:end])
+        if end >= max(len(self._segment.records), len(self._segment.places)):
+            # only now: a segment of which half is there is not known
+            new[self._key(rows.SEGMENT, self._segment.nonce)] = b""
+        changes.put_sorted("views", new)
+
+    def _places(self, changes: Changes, found: Sequence[ObjectPlace]) -> dict[bytes, bytes]:
+        new: dict[bytes, bytes] = {}
+        for place in found:
+            key = self._key(rows.OBJECT, place.oid)
+            before = new.get(key) or changes.view_row(key)
+            new[key] = rows.add_place(before, place, self._created)
+        return new
+
+    def _entries(self, changes: Changes, found: Sequence[bytes]) -> dict[bytes, bytes]:
+        new: dict[bytes, bytes] = {}
+        for packed in found:
+            try:
+                type_, rowkey, oid, created, function = records.brief(packed)
+            except MalformedObject:  # signed nonsense is skipped; what is not here is computed
+                continue
+            if type_ != records.REF:
+                continue
+            key = self._key(rows.ENTRY, rowkey)
+            before = new.get(key) or changes.view_row(key)
+            mine = rows.sane_time(created), oid
+            if before is not None and rows.unpack_entry(before) >= mine:
+                continue
+            new[key] = rows.pack_entry(*mine)
+            new[self._key(rows.RECORD, rowkey)] = rows.pack_record(self._origin, packed)
+            new[self._key(rows.FUNCTION, rowkey[:8])] = function.encode("utf-8", "surrogatepass")
+        return new
