@@ -10,7 +10,6 @@ from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
 from tests.cli.filling import digest, record
 
-
 DEFAULT = object()
 
 

@@ -59,7 +59,7 @@ def fill_one(store, n):
     from scalable_cas.codecs.base import encode
     from tests.cli.filling import record
 
-    store.save(record("m.f", str(n)), encode(noise(1000, n)))
+    store.save(record("m.f", str(n), seconds=0.001), encode(noise(1000, n)))
 
 
 def test_only_what_is_new_is_sent(ada, place):
