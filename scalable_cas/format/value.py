@@ -20,6 +20,10 @@ MOST_BUFFERS = 1 << 24
 PLAIN_PREFIX = b"\x01\x05plain\x00\x00\x00\x00"
 
 
+#: Bytes from which `measure` can tell how long the table of buffers is: the longest codec's name, and six.
+START_BYTES = 6 + 255
+
+
 class BufferRef:
     """One out-of-band buffer: an object of ``kind`` (blob or list) named ``oid`` with ``size`` bytes."""
 
@@ -51,6 +55,18 @@ def pack(codec: str, head: bytes | memoryview, buffers: tuple[BufferRef, ...] = 
     parts.extend(_BUFFER.pack(item.kind, 0, item.size, item.oid) for item in buffers)
     parts.append(bytes(head))
     return b"".join(parts)
+
+
+def measure(start: bytes | bytearray) -> int:
+    """How many bytes of a value's content tell all its buffers; from its first `START_BYTES` or all of it.
+
+    Raises:
+        MalformedObject: not the start of such content.
+    """
+    if len(start) < 6 or start[0] != VERSION or len(start) < 6 + start[1]:
+        raise MalformedObject("value", "its version is not known here, or it ends inside its own head")
+    count: int = _COUNT.unpack_from(start, 2 + start[1])[0]
+    return 6 + start[1] + count * _BUFFER.size
 
 
 def unpack(content: bytes | memoryview) -> ValueObject:

@@ -13,7 +13,8 @@ import os
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
-from scalable_cas.format.kinds import hasher
+from scalable_cas.format import value
+from scalable_cas.format.kinds import BLOB, VALUE, hasher
 from scalable_cas.format.layout import TMP
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import temporary_name
@@ -33,60 +34,96 @@ AT_ONCE = 1 << 20
 #: An object that expands more than this, to more than `FREE` bytes, is refused: honest large ones are cut
 #: into chunks before they are compressed.
 MOST_EXPANSION, FREE = 1000, 64 << 20
+#: Bytes of a value that are held to know its buffers: a million of them.
+LONGEST_START = value.START_BYTES + (48 << 20)
 #: New small objects from which on they become a pack, as where results are stored.
 PACK_LEAST = 32
 
 
-def check(oid: bytes, data: bytes) -> tuple[Header, bytes | None]:
-    """Check an encoded object, and return its header and, if it is short, its content.
+class Checked:
+    """An object whose bytes are those that its name promises: ``head``; ``content``, if it is short;
+    ``children``, the names of the objects that it names, None where only `ops.closure` can tell.
+    """
+
+    __slots__ = ("children", "content", "head")
+
+    def __init__(self, head: Header, content: bytes | None, children: tuple[bytes, ...] | None) -> None:
+        self.head = head
+        self.content = content
+        self.children = children
+
+
+def check(oid: bytes, data: bytes) -> Checked:
+    """Check an encoded object.
 
     Raises:
-        CorruptObject: it is not the whole object of that name, or expands too far.
+        CorruptObject: it is not the whole object of that name, expands too far, or is malformed.
     """
-    head = _bounded(oid, own_header(oid, data[: encoded.HEADER_BYTES]))
-    if head.raw_size <= AT_ONCE:
+    if len(data) >= encoded.HEADER_BYTES and own_header(oid, data).raw_size <= AT_ONCE:
         head, content = checked(oid, data)
-        return head, bytes(content)
+        return Checked(head, bytes(content), _children(head, content))
     with io.BytesIO(data) as file:
-        file.seek(encoded.HEADER_BYTES)
-        _check_rest(head, file, len(data))
-    return head, None
+        return check_stream(oid, file, len(data))
 
 
-def check_file(oid: bytes, path: str) -> Header:
+def check_file(oid: bytes, path: str) -> Checked:
     """Check the encoded object that a file holds, a megabyte at a time.
 
     Raises:
-        CorruptObject: it is not the whole object of that name, or expands too far.
-        ObjectUnreadable: the file cannot be read.
+        CorruptObject: as `check`. ObjectUnreadable: the file cannot be read.
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            head = _bounded(oid, own_header(oid, file.read(encoded.HEADER_BYTES)))
-            _check_rest(head, file, os.fstat(file.fileno()).st_size)
+            return check_stream(oid, file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
-    return head
+
+
+def check_stream(oid: bytes, file: BinaryIO, length: int) -> Checked:
+    """Check the encoded object of ``length`` bytes that is the rest of ``file``.
+
+    Raises:
+        CorruptObject: as `check`.
+    """
+    head = _bounded(oid, own_header(oid, file.read(encoded.HEADER_BYTES)))
+    if length != encoded.HEADER_BYTES + head.stored_size:
+        stored = length - encoded.HEADER_BYTES
+        raise CorruptObject(oid.hex(), f"{stored} bytes are stored of {head.stored_size}")
+    running = hasher(head.kind)
+    start, wanted = bytearray(), value.START_BYTES if head.kind == VALUE else 0
+    try:
+        for piece in encoded.decode_stream(head, file):
+            running.update(piece)
+            if len(start) < wanted:
+                start += piece[: LONGEST_START - len(start)]
+                wanted = min(value.measure(start), LONGEST_START)
+    except MalformedObject as error:
+        raise CorruptObject(oid.hex(), error.reason) from error
+    if running.digest() != oid:
+        raise CorruptObject(oid.hex(), "its content has another digest")
+    return Checked(head, None, _children(head, start[:wanted]))
+
+
+def _children(head: Header, content: bytes | bytearray | memoryview) -> tuple[bytes, ...] | None:
+    """The names of what an object names, from its content or, of a value, the start of it with all its
+    buffers. Of a value whose content is held elsewhere too many buffers are refused before they are counted.
+    """
+    if head.kind == BLOB and head.coding in (encoded.RAW, encoded.ZSTD):
+        return ()
+    if head.kind != VALUE:
+        return None
+    try:
+        if value.measure(bytes(content[: value.START_BYTES])) > LONGEST_START:
+            raise MalformedObject("value", "it has too many buffers")
+        return tuple(ref.oid for ref in value.unpack(memoryview(content)).buffers)
+    except MalformedObject as error:
+        raise CorruptObject(head.oid.hex(), error.reason) from error
 
 
 def _bounded(oid: bytes, head: Header) -> Header:
     if head.raw_size > FREE and head.raw_size > MOST_EXPANSION * head.stored_size:
         raise CorruptObject(oid.hex(), f"{head.stored_size} bytes are said to be {head.raw_size}")
     return head
-
-
-def _check_rest(head: Header, file: BinaryIO, length: int) -> None:
-    if length != encoded.HEADER_BYTES + head.stored_size:
-        stored = length - encoded.HEADER_BYTES
-        raise CorruptObject(head.oid.hex(), f"{stored} bytes are stored of {head.stored_size}")
-    running = hasher(head.kind)
-    try:
-        for piece in encoded.decode_stream(head, file):
-            running.update(piece)
-    except MalformedObject as error:
-        raise CorruptObject(head.oid.hex(), error.reason) from error
-    if running.digest() != head.oid:
-        raise CorruptObject(head.oid.hex(), "its content has another digest")
 
 
 def place_all(objects: Objects, items: Sequence[tuple[Header, bytes]]) -> dict[bytes, Placed]:

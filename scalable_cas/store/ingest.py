@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound
 from scalable_cas.format import record as records
-from scalable_cas.format import rows, value
+from scalable_cas.format import rows
 from scalable_cas.format.header import RAW, ZSTD
 from scalable_cas.format.kinds import BLOB
 from scalable_cas.storage import fs, incoming
@@ -30,8 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from scalable_cas.format.header import Header
     from scalable_cas.format.record import Record
+    from scalable_cas.storage.incoming import Checked
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
@@ -45,14 +45,18 @@ BATCH = 2000
 
 
 class _Fact:
-    """What is known of an object that is in place; ``content`` if it is short enough for a row."""
+    """What is known of an object that is in place: ``content`` if it is short enough for a row; ``children``
+    if they are known.
+    """
 
-    __slots__ = ("coding", "content", "kind", "place", "size")
+    __slots__ = ("children", "coding", "content", "kind", "place", "size")
 
-    def __init__(self, head: Header, place: Placed, content: bytes | None) -> None:
+    def __init__(self, found: Checked, place: Placed) -> None:
+        head, content = found.head, found.content
         self.kind, self.coding, self.size, self.place = head.kind, head.coding, head.raw_size, place
         small = content is not None and len(content) <= rows.INLINE_BYTES
         self.content = content if small else None
+        self.children = found.children
 
 
 class Arrivals:
@@ -70,19 +74,20 @@ class Arrivals:
         Raises:
             CorruptObject: one is not what its name says; none of them was put. StoreReadOnly.
         """
-        self.put_checked([(*incoming.check(oid, data), data) for oid, data in objects])
+        self.put_checked([(incoming.check(oid, data), data) for oid, data in objects])
 
-    def put_checked(self, objects: Sequence[tuple[Header, bytes | None, bytes]]) -> None:
-        """Put objects in place that `storage.incoming.check` has checked: header, content if it is short,
-        encoded bytes.
+    def put_checked(self, objects: Sequence[tuple[Checked, bytes]]) -> None:
+        """Put encoded objects in place that `storage.incoming.check` has checked.
 
         Raises:
             StoreReadOnly: they cannot be written.
         """
-        ready = {item[0].oid: item for item in objects if item[0].oid not in self._facts}
-        placed = incoming.place_all(self.store.objects, [(head, data) for head, _, data in ready.values()])
-        for oid, (head, content, _) in ready.items():
-            self._add(head, placed[oid], content)
+        ready = {item[0].head.oid: item for item in objects if item[0].head.oid not in self._facts}
+        placed = incoming.place_all(
+            self.store.objects, [(found.head, data) for found, data in ready.values()]
+        )
+        for oid, (found, _) in ready.items():
+            self._add(found, placed[oid])
 
     def draft(self) -> str:
         """Where to write the bytes of a large object, for `put_file`."""
@@ -96,15 +101,15 @@ class Arrivals:
             CorruptObject: it is not what its name says. ObjectUnreadable, StoreReadOnly.
         """
         try:
-            head = incoming.check_file(oid, path)
-            self._add(head, incoming.place_file(self.store.objects, head, path), None)
+            found = incoming.check_file(oid, path)
+            self._add(found, incoming.place_file(self.store.objects, found.head, path))
         finally:
             fs.remove(path)
 
-    def _add(self, head: Header, place: Placed, content: bytes | None) -> None:
-        self._facts[head.oid] = _Fact(head, place, content)
-        objects = self.store.objects
-        self._fresh.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(head.oid))
+    def _add(self, found: Checked, place: Placed) -> None:
+        oid, objects = found.head.oid, self.store.objects
+        self._facts[oid] = _Fact(found, place)
+        self._fresh.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(oid))
 
     def missing(self, oids: Iterable[bytes]) -> list[bytes]:
         """Those of some objects that are neither put nor in the store, each once."""
@@ -123,7 +128,9 @@ class Arrivals:
             except (ObjectNotFound, CorruptObject):
                 return None
             place.coding = head.coding
-            found = self._facts[oid] = _Fact(head, place, None)
+            childless = head.kind == BLOB and head.coding in (RAW, ZSTD)
+            known = incoming.Checked(head, None, () if childless else None)
+            found = self._facts[oid] = _Fact(known, place)
         return found
 
     def drop(self, oid: bytes) -> None:
@@ -166,7 +173,7 @@ class Ingested:
 
 
 class _Item:
-    """A record with what it needs: the names of all its objects, children first."""
+    """A record with what it needs: the names of all its objects."""
 
     __slots__ = ("needs", "origin", "record", "signer")
 
@@ -235,9 +242,7 @@ def _item(
 
 
 def _closure(root: bytes, arrivals: Arrivals, children: Children, lost: set[bytes]) -> list[bytes] | None:
-    """The names of an object and of all that it needs, children first; None if any is not there, which is
-    then ``lost``.
-    """
+    """The names of an object and of all that it needs; None if any is not there, which is then ``lost``."""
     found: dict[bytes, None] = {}
     queue = [root]
     while queue:
@@ -246,23 +251,17 @@ def _closure(root: bytes, arrivals: Arrivals, children: Children, lost: set[byte
             continue
         fact = arrivals.fact(oid)
         try:
-            below = () if fact is None or is_childless(fact) else children(fact.kind, oid)
+            if fact is not None and fact.children is None:
+                fact.children = tuple(name for _, name in children(fact.kind, oid))
         except (ObjectNotFound, CorruptObject):
             arrivals.drop(oid)
             fact = None
-        if fact is None:
+        if fact is None or fact.children is None:
             lost.add(oid)
             return None
         found[oid] = None
-        queue.extend(name for _, name in below)
-    return list(reversed(found))
-
-
-def is_childless(fact: _Fact) -> bool:
-    """Whether that can be told without reading the object: so for most, and reading them costs 20 µs each."""
-    if fact.kind == BLOB:
-        return fact.coding in (RAW, ZSTD)
-    return fact.content is not None and fact.content.startswith(value.PLAIN_PREFIX)
+        queue.extend(fact.children)
+    return list(found)
 
 
 def _commit(store: StoreCore, batch: Collection[_Item], arrivals: Arrivals, result: Ingested) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalable_cas.codecs.base import encode
 from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
 from tests.cli.filling import digest, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULT = object()
 

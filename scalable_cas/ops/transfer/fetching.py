@@ -15,15 +15,15 @@ from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
 from scalable_cas.storage import incoming
-from scalable_cas.store.ingest import Arrivals, is_childless
+from scalable_cas.store.ingest import Arrivals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scalable_cas.format.header import Header
     from scalable_cas.format.segment import ObjectPlace
     from scalable_cas.ops.transfer.repository import Repository
+    from scalable_cas.storage.incoming import Checked
 
     Below = tuple[tuple[int, bytes], ...]
 
@@ -32,14 +32,13 @@ REQUEST_BYTES = 1 << 20
 
 
 class _Got(NamedTuple):
-    """One object that came: its place, header, content if it is short, and encoded bytes; empty if it came as
-    a file and is in place already. ``fault``: why it cannot be used.
+    """One object that came: its place, what checking it told, and encoded bytes; None if it came as a file
+    and is in place already. ``fault``: why it cannot be used.
     """
 
     place: ObjectPlace
     fault: str = ""
-    head: Header | None = None
-    content: bytes | None = None
+    found: Checked | None = None
     data: bytes = b""
 
 
@@ -62,7 +61,7 @@ class Fetcher:
         self._remote = repository.remote
         self._objects = repository.store.objects
         self._view = repository.view
-        self._pending: list[tuple[Header, bytes | None, bytes]] = []
+        self._pending: list[tuple[Checked, bytes]] = []
         self._pending_bytes = 0
         self.arrivals = Arrivals(repository.store)
         self.faults: dict[bytes, str] = {}
@@ -97,14 +96,16 @@ class Fetcher:
             stack.extend(below)
         return oid, "a collector took it while it was pulled"
 
-    def _children(self, oid: bytes) -> list[bytes]:
+    def _children(self, oid: bytes) -> tuple[bytes, ...]:
         fact = self.arrivals.fact(oid) if oid not in self.faults else None
-        if fact is None or is_childless(fact):
-            return []
-        try:
-            return [child for _, child in children(self._objects, fact.kind, oid)]
-        except (ObjectNotFound, CorruptObject):  # `ingest` finds the same, and leaves its entries out
-            return []
+        if fact is None:
+            return ()
+        if fact.children is None:
+            try:
+                fact.children = tuple(child for _, child in children(self._objects, fact.kind, oid))
+            except (ObjectNotFound, CorruptObject):  # `ingest` finds the same, and leaves its entries out
+                return ()
+        return fact.children
 
     def _lacking(self, oids: Sequence[bytes]) -> list[bytes]:
         """Those of some objects that are not here. One that only the table of a pack knows is fetched again:
@@ -148,8 +149,8 @@ class Fetcher:
     def _take(self, got: list[_Got]) -> None:
         for item in got:
             self.faults.pop(item.place.oid, None)
-            if item.head is not None:
-                self._pending.append((item.head, item.content, item.data))
+            if item.found is not None:
+                self._pending.append((item.found, item.data))
                 self._pending_bytes += len(item.data)
         self.fetched += len(got)
         if self._pending_bytes > TARGET:
@@ -186,10 +187,9 @@ class Fetcher:
 
 def _checked(place: ObjectPlace, data: bytes) -> _Got:
     try:
-        head, content = incoming.check(place.oid, data)
+        return _Got(place, "", incoming.check(place.oid, data), data)
     except CorruptObject as error:
         return _Got(place, error.reason)
-    return _Got(place, "", head, content, data)
 
 
 def _within(place: ObjectPlace, span: _Span) -> slice:
