@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 VIEW_BYTES = 8
 #: state; entries and their records by row key; objects by name; segments by number; joined files by id;
-#: functions by id; places known to be bad, by object and holder; uploads that no segment names yet, by holder
-STATE, ENTRY, RECORD, OBJECT, SEGMENT, JOINED, FUNCTION, BAD, SENT = (
-    bytes([letter]) for letter in b"serogjfbu"
+#: functions by id; places known to be bad, by object and holder; uploads that no segment names yet, by
+#: holder; entries that are to be sent, by row key
+STATE, ENTRY, RECORD, OBJECT, SEGMENT, JOINED, FUNCTION, BAD, SENT, QUEUED = (
+    bytes([letter]) for letter in b"serogjfbuq"
 )
 #: created (ns), name of the root object
 _ENTRY = Struct("<Q32s")
@@ -37,6 +38,13 @@ def view_id(url: str, remote_id: bytes) -> bytes:
     """The id of the view of a remote: another address, or another remote at the same, is another view."""
     found: bytes = blake3(remote_id + url.encode("utf-8", "surrogatepass")).digest(VIEW_BYTES)
     return found
+
+
+def outbox(url: str) -> bytes:
+    """How the keys of entries that are to be sent to a URL begin, whichever remote is there: results wait
+    here also before it was ever reached.
+    """
+    return view_id(url, b"") + QUEUED
 
 
 def sane_time(created: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.ops.transfer.reach import Reach
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.ops.transfer.repository import Repository
     from scalable_cas.ops.transfer.view import View
+    from scalable_cas.storage.index import Index
     from scalable_cas.storage.objects import Objects
     from scalable_cas.store.core import StoreCore
 
@@ -108,8 +110,18 @@ def plan_push(repository: Repository, functions: Sequence[bytes] | None = None) 
     )
 
 
+def plan_entries(repository: Repository, rowkeys: Sequence[bytes]) -> PushPlan:
+    """Plan a push of some entries, by the view as it is."""
+    planning = _Planning(repository.store, repository.view)
+    index = repository.store.index
+    for at in range(0, len(rowkeys), LOOKUP):
+        planning.add_new(rowkeys[at : at + LOOKUP], index)
+    planning.close_batch()
+    return PushPlan(tuple(planning.batches), planning.present, planning.withheld, tuple(planning.broken), 0)
+
+
 class _Planning:
-    """One run of `plan_push`."""
+    """A push that is being planned."""
 
     def __init__(self, store: StoreCore, view: View) -> None:
         self._store = store
@@ -138,6 +150,24 @@ class _Planning:
                 self.present += 1
             else:
                 yield fields[6], rowkey, row
+
+    def add_new(self, rowkeys: Sequence[bytes], index: Index) -> None:
+        """Plan to send those of some entries that are here, and that the remote lacks or has an older result
+        of.
+        """
+        new = []
+        for rowkey in rowkeys:
+            row, there = index.ref(rowkey), self._view.lookup(rowkey)
+            if row is None or len(row) < rows.REF_FIXED:
+                continue
+            fields = rows.REF.unpack_from(row)
+            if there is not None:
+                _, _, oid, created, _ = records.brief(there[1])
+                if oid == fields[11] or (created, oid) > (fields[6], fields[11]):
+                    self.present += 1
+                    continue
+            new.append((rowkey, row))
+        self.add(new)
 
     def add(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
         """Plan to send some entries (row key and row)."""

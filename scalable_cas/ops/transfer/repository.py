@@ -19,7 +19,7 @@ from scalable_cas.format import remote_layout as layout
 from scalable_cas.ops.transfer.parallel import JOBS, Crew
 from scalable_cas.ops.transfer.segments import Source
 from scalable_cas.ops.transfer.view import View
-from scalable_cas.remotes.base import open_remote
+from scalable_cas.remotes.base import Settings, open_remote
 from scalable_cas.storage import fs, signing
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from scalable_cas.remotes.base import Remote
+    from scalable_cas.remotes.base import Limits, Remote
     from scalable_cas.store.core import StoreCore
 
 #: The remote that push and pull mean where none is named.
@@ -69,17 +69,23 @@ class Repository:
 
 
 def open_repository(
-    store: StoreCore, name: str = DEFAULT, *, jobs: int | None = None, create: bool = False
+    store: StoreCore,
+    name: str = DEFAULT,
+    *,
+    jobs: int | None = None,
+    create: bool = False,
+    limits: Limits | None = None,
 ) -> Repository:
     """Open the remote that ``store`` knows as ``name``; ``name`` may also be a URL. ``create`` makes it a
-    remote if it is an empty place.
+    remote if it is an empty place. ``limits``: how long it may take; by default, as long as for a command.
 
     Raises:
         ConfigError: no remote is called so.
         NothingFound: nothing was ever pushed there, and ``create`` is false.
         RemoteError: it cannot be reached. StoreVersionError: it has a newer format.
     """
-    remote = open_remote(name if "://" in name else url_of(store.root, name))
+    settings = Settings() if limits is None else Settings(limits)
+    remote = open_remote(name if "://" in name else url_of(store.root, name), settings=settings)
     try:
         return Repository(store, remote, _format(remote, create=create), jobs or JOBS)
     except BaseException:
@@ -136,6 +142,10 @@ def url_of(root: str, name: str) -> str:
         ConfigError: no remote is called so.
     """
     known = remotes_of(root)
+    if name == DEFAULT and name not in known:  # what calls read and write through needs no second name
+        through = config.Environ().remote or config.nearest_project().remote
+        if through is not None:
+            return through
     if name not in known:
         there = f"there are {', '.join(known)}" if known else "there are none"
         raise ConfigError(
