@@ -161,6 +161,10 @@ class Through:
         done = ingest(
             self._store, [(record, found[0])], fetcher.arrivals, partial(children, self._store.objects)
         )
+        if done.lost:
+            oid, reason = fetcher.blame(record.oid)
+            fault = RemoteError(self._url, "", f"object {oid.hex()} cannot be used: {reason}")
+            self._store.trouble(fault, "; the function runs instead")
         return done.new > 0
 
     def _refresh(self) -> None:
