@@ -64,8 +64,8 @@ def compact(repository: Repository) -> Compacted | None:
     # what is damaged, or another remote's, stays where it is, for `verify --remote` to name
     parts = {
         number: data
-        for number, _, data, found in source.raw(wanted)
-        if not isinstance(found, (MalformedObject, UntrustedEntry)) and found.nonce == number
+        for number, _, data, found in source.fetch(wanted)
+        if not isinstance(found, (MalformedObject, UntrustedEntry))
     }
     if len(parts) < 2:
         return None
