@@ -37,7 +37,7 @@ def persist(action: Callable[[int], T], limits: Limits, traffic: Traffic) -> T:
     """Call ``action`` with 1, 2, 3… until it raises no `Setback`, within the limits.
 
     A try that might be answered by silence is only begun while ``limits.read`` is left of ``limits.total``,
-    so that the sum stays below. Pauses double from 0.2 s to 4 s, each shortened at random by up to a half:
+    so that the sum stays below. Pauses double from 0.1 s to 4 s, each shortened at random by up to a half:
     clients that failed together must not come back together (AWS, "Exponential backoff and jitter").
 
     Raises:
@@ -53,7 +53,7 @@ def persist(action: Callable[[int], T], limits: Limits, traffic: Traffic) -> T:
         except Setback as setback:
             kind = setback.kind
             seen[kind] = seen.get(kind, 0) + 1
-            pause = 0.0 if kind == "at once" else min(4.0, 0.1 * 2**number) * random.uniform(0.5, 1)  # noqa: S311
+            pause = 0.0 if kind == "at once" else min(4.0, 0.05 * 2**number) * random.uniform(0.5, 1)  # noqa: S311
             left = limits.total - (clock.monotonic() - started)
             if seen[kind] >= TRIES[kind] or left < pause + limits.read:
                 raise setback.error from setback.__cause__

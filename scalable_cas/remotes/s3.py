@@ -274,14 +274,10 @@ class S3Remote:
             self._single_deletes = True
             return False
         for failed in answer.get("Errors", ()):
-            name = failed["Key"].removeprefix(self._base)
-            refusal = Answer(
-                403 if failed.get("Code") == "AccessDenied" else 500,
-                failed.get("Code", ""),
-                failed.get("Message", ""),
-            )
-            if refusal.code not in ("NoSuchKey", "404"):
-                raise refusal.error(self.url, name, "delete")
+            code = failed.get("Code", "")
+            said = Answer(403 if code == "AccessDenied" else 500, code, failed.get("Message", ""))
+            if not said.missing:
+                raise said.error(self.url, failed["Key"].removeprefix(self._base), "delete")
         return True
 
     # --- the rest ----------------------------------------------------------------------------------------
