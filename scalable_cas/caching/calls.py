@@ -304,7 +304,8 @@ class CachedFunction:
         if store is None:
             return 0
         store.flush()
-        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", self.keyer.fnid)])
+        fnid = self.keyer.fnid
+        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", fnid)], whole=[fnid])
 
     def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
         """Forget one entry; returns whether there was one."""

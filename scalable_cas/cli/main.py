@@ -33,7 +33,8 @@ INTERRUPTED, TERMINATED = 130, 143
 SECTIONS = {
     "Everyday commands": (
         *("init", "status", "ls", "log", "show", "why", "du", "report"),
-        *("clear", "pin", "unpin", "gc", "verify", "remote", "push", "pull", "trust", "config", "doctor"),
+        *("clear", "pin", "unpin", "gc", "verify", "remote", "push", "pull", "trust", "bundle"),
+        *("config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (
         *(

@@ -34,8 +34,8 @@ MOST_RECORDS = MOST_PLACES = 1 << 19
 LARGEST_BODY = 128 << 20
 #: Names, digests and keys are random, 32 bytes in every 64 of a place and at least 32 in every record, so
 #: honest bodies expand sixfold at most; small ones may do what they like.
-MOST_EXPANSION = 256
-FREE_EXPANSION = 16 << 20
+MOST_EXPANSION = 32
+FREE_EXPANSION = 4 << 20
 DIGEST_BYTES, SIGNATURE_BYTES = 32, 64
 UNSIGNED = b""
 NO_SIGNER = bytes(32)
@@ -49,6 +49,7 @@ HEAD_BYTES = _HEAD.size
 #: No segment is longer than this, so nothing longer need be read.
 LARGEST = HEAD_BYTES + LARGEST_BODY + DIGEST_BYTES + SIGNATURE_BYTES
 _PLACE = Struct("<32sBB2sIQQQ")
+PLACE_BYTES = _PLACE.size
 _LARGEST_RAW = 1 << 48
 _LAST_BYTE = 1 << 63
 

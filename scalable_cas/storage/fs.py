@@ -161,6 +161,18 @@ def publish(draft: str, path: str, *, mode: int = 0o444) -> os.stat_result | Non
         raise unwritable(error, path) from error
 
 
+def rename_over(draft: str, path: str) -> None:
+    """Give a finished file the name ``path``, replacing what is there in one step.
+
+    Raises:
+        StoreReadOnly: it cannot be renamed.
+    """
+    try:
+        os.rename(draft, path)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
 def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
     """Put ``content`` at ``path``, replacing what is there in one step.
 

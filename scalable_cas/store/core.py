@@ -12,7 +12,6 @@ import threading
 from scalable_cas import clock, config
 from scalable_cas.errors import (
     IndexDamaged,
-    ObjectNotFound,
     ScalableCasError,
     StoreClosed,
     StoreReadOnly,
@@ -20,7 +19,7 @@ from scalable_cas.errors import (
 )
 from scalable_cas.format import layout, rows
 from scalable_cas.format.kinds import object_id
-from scalable_cas.format.record import Record, pinning, tombstone
+from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.secret import user_secret
@@ -34,7 +33,7 @@ from scalable_cas.store.writer import Pending, Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Self
 
     from scalable_cas.codecs.base import Encoded
@@ -234,16 +233,10 @@ class StoreCore:
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
-        # Missing objects are one cause: whoever removes ``objects/`` removes thousands.
-        if isinstance(error, ObjectNotFound):
-            cause = "missing"
-        else:
-            name = next((found for field in ("oid", "cause") if (found := getattr(error, field, ""))), "")
-            cause = name or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
-        if cause in self._said:
-            return
-        self._said.add(cause)
-        self._unsaid.append(f"{error}{then}")
+        cause = saying.cause_of(error)
+        if cause not in self._said:
+            self._said.add(cause)
+            self._unsaid.append(f"{error}{then}")
 
     def say(self) -> None:
         """Emit the warnings that were kept back."""
@@ -278,10 +271,16 @@ class StoreCore:
         self.writer.add(item, now=now)
 
     def forget(
-        self, rowkeys: Sequence[bytes], *, still: Callable[[Changes, bytes], bool] | None = None
+        self,
+        rowkeys: Sequence[bytes],
+        *,
+        still: Callable[[Changes, bytes], bool] | None = None,
+        whole: Iterable[bytes] = (),
     ) -> int:
         """Forget entries, in the journal and in the index; their objects stay until gc. Returns how many
-        there were. ``still`` is asked under the lock whether an entry is still to be forgotten.
+        there were. ``still`` is asked under the lock whether an entry is still to be forgotten. ``whole``:
+        ids of functions of which nothing is to be left, `NO_FUNCTION` for all. Then what the index does not
+        know goes too: an entry whose object is gone would be back in a rebuilt index if the object came back.
 
         Raises:
             StoreReadOnly, StoreBusy, IndexDamaged: nothing was forgotten.
@@ -293,10 +292,11 @@ class StoreCore:
             present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
             if still is not None:
                 present = [rowkey for rowkey in present if still(changes, rowkey)]
-            if present:
+            gone = [*present, *(fnid + EVERY_KEY for fnid in whole)]
+            if gone:
                 sequence, now = changes.next_number("sequence"), clock.now_ns()
                 stones = [
-                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in present
+                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in gone
                 ]
                 self.journal.append([stone.pack() for stone in stones], sync=True)
             return sum(changes.drop_entry(rowkey) for rowkey in present)

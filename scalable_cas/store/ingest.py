@@ -171,6 +171,15 @@ class Ingested:
         self.lost: set[bytes] = set()
         self.incomplete: list[bytes] = []
 
+    def add(self, more: Ingested) -> None:
+        """Count what another ingest did, too."""
+        self.new += more.new
+        self.known += more.known
+        self.forgotten += more.forgotten
+        self.refused += more.refused
+        self.lost |= more.lost
+        self.incomplete += more.incomplete
+
 
 class _Item:
     """A record with what it needs: the names of all its objects."""

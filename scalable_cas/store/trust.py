@@ -214,7 +214,7 @@ def _refusal(origin: str, entry: str, error: UntrustedEntry) -> UntrustedEntry:
     if fault:
         remedy = fault
     elif signer_of_origin(origin):
-        remedy = f"to let its signer run code here: `scalable-cas trust add {origin}`"
+        remedy = f"if you trust its signer: `scalable-cas trust add {origin}`"
     elif origin == UNSIGNED:
         remedy = "nobody signed it; its maker can push it again, signed"
     else:
