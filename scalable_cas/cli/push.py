@@ -51,7 +51,7 @@ def _planned(plan: PushPlan) -> dict[str, object]:
         "bytes": plan.bytes,
         "present": plan.present,
         "withheld": plan.withheld,
-        "mended_objects": plan.mended,
+        "damaged": plan.damaged,
         "broken": [rowkey[8:].hex() for rowkey in plan.broken],
     }
 

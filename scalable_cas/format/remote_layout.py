@@ -132,7 +132,9 @@ def unpack_format(data: bytes, url: str) -> RemoteFormat:
         content = json.loads(data)
         version, remote_id = content["format"], bytes.fromhex(content["id"])
         features = {str(name): [str(item) for item in items] for name, items in content["features"].items()}
-        ours = content["scalable_cas"] == "remote"
+        # strict, so that no flipped bit passes unnoticed
+        ours = content["scalable_cas"] == "remote" and content["id"] == remote_id.hex()
+        ours = ours and features.keys() >= KNOWN_FEATURES.keys() and content["hash"] == "blake3-256"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedObject(FORMAT_NAME, f"that of {url} is not one") from error
     if not ours or len(remote_id) != 16 or not isinstance(version, int):

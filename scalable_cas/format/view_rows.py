@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VIEW_BYTES = 8
-#: state; entries and their records by row key; objects by name; segments by number; joined files by id;
-#: functions by id; places known to be bad, by object and holder; uploads that no segment names yet, by
-#: holder; entries that are to be sent, by row key
-STATE, ENTRY, RECORD, OBJECT, SEGMENT, JOINED, FUNCTION, BAD, SENT, QUEUED = (
-    bytes([letter]) for letter in b"serogjfbuq"
+#: state; entries and their records by row key; objects by name; segments by number, and their bytes; joined
+#: files by id; functions by id; places known to be bad, by object and holder; files of segments known to be
+#: bad, by name; uploads that no segment names yet, by holder; entries that are to be sent, by row key
+STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED = (
+    bytes([letter]) for letter in b"serogcjfbxuq"
 )
 #: created (ns), name of the root object
 _ENTRY = Struct("<Q32s")

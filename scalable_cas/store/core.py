@@ -12,7 +12,6 @@ import threading
 from scalable_cas import clock, config
 from scalable_cas.errors import (
     IndexDamaged,
-    ObjectNotFound,
     ScalableCasError,
     StoreClosed,
     StoreReadOnly,
@@ -241,16 +240,10 @@ class StoreCore:
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
-        # Missing objects are one cause: whoever removes ``objects/`` removes thousands.
-        if isinstance(error, ObjectNotFound):
-            cause = "missing"
-        else:
-            name = next((found for field in ("oid", "cause") if (found := getattr(error, field, ""))), "")
-            cause = name or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
-        if cause in self._said:
-            return
-        self._said.add(cause)
-        self._unsaid.append(f"{error}{then}")
+        cause = saying.cause_of(error)
+        if cause not in self._said:
+            self._said.add(cause)
+            self._unsaid.append(f"{error}{then}")
 
     def say(self) -> None:
         """Emit the warnings that were kept back."""

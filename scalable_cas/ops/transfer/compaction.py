@@ -64,8 +64,8 @@ def compact(repository: Repository) -> Compacted | None:
     # what is damaged, or another remote's, stays where it is, for `verify --remote` to name
     parts = {
         number: data
-        for number, _, data, found in source.raw(wanted)
-        if not isinstance(found, (MalformedObject, UntrustedEntry)) and found.nonce == number
+        for number, _, data, found in source.fetch(wanted)
+        if not isinstance(found, (MalformedObject, UntrustedEntry))
     }
     if len(parts) < 2:
         return None
@@ -83,14 +83,14 @@ def compact(repository: Repository) -> Compacted | None:
 
 
 def _choose(listing: Listing) -> list[bytes]:
-    """The joined files that go into the new one: the smallest, as long as the next is not larger than all
-    that would come with it.
+    """The joined files that go into the new one: the smallest, as long as the next is not more than twice as
+    large as all that would come with it. So the sizes of those that are left grow geometrically.
     """
     size = sum(listing.loose[number][1] for number in listing.uncovered)
     chosen = []
     for name in sorted(listing.joined, key=lambda name: (listing.sizes[name], name)):
         length = listing.sizes[name]
-        if length > size or size + length > LARGEST:
+        if length > 2 * size or size + length > LARGEST:
             break
         chosen.append(name)
         size += length

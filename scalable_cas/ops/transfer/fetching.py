@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteFileMissing
+from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteDenied, RemoteError, RemoteFileMissing
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
@@ -180,6 +180,12 @@ class Fetcher:
             self.arrivals.put_file(place.oid, path)
         except RemoteFileMissing:
             return _Got(place, "its file is not there")
+        except RemoteDenied:
+            raise
+        except RemoteError as error:
+            if error.retryable:
+                raise
+            return _Got(place, error.reason)  # it is longer than its object
         except CorruptObject as error:
             return _Got(place, error.reason)
         return _Got(place)

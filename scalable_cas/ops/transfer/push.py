@@ -18,6 +18,7 @@ from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import segment as segments
 from scalable_cas.format.segment import ObjectPlace, Segment
 from scalable_cas.ops.transfer.compaction import compact_if_many
+from scalable_cas.ops.transfer.mending import mend_packs, mend_segments
 from scalable_cas.ops.transfer.packing import Packing, Upload
 from scalable_cas.ops.transfer.push_plan import Batch, PushPlan, facts
 from scalable_cas.store import trust
@@ -67,6 +68,10 @@ def push(repository: Repository, plan: PushPlan, progress: Progress | None = Non
         StoreReadOnly, StoreBusy: the view cannot be written.
     """
     repository.format.check("write", repository.url)
+    mend_segments(repository)
+    mended = mend_packs(repository) if plan.damaged else 0
+    if mended:  # what was put back in its place need not be sent to another
+        plan = plan._replace(batches=tuple(_without(repository, batch) for batch in plan.batches))
     pushing = _Pushing(repository, plan, progress)
     for batch in plan.batches:
         pushing.send(batch)
@@ -223,8 +228,14 @@ class _Pushing:
             raise RemoteError(
                 self._repository.url, "", "a random name is taken; is the system's randomness broken?"
             )
-        self._view.ingest(segment)
+        self._view.ingest(segment, data)
         self._view.loose += 1
+
+
+def _without(repository: Repository, batch: Batch) -> Batch:
+    """A batch without the objects that the remote has by now."""
+    there = repository.view.has_all([item.oid for item in batch.wanted])
+    return batch._replace(wanted=tuple(item for item in batch.wanted if item.oid not in there))
 
 
 def _file_of(place: ObjectPlace) -> str:

@@ -62,14 +62,14 @@ class Batch(NamedTuple):
 class PushPlan(NamedTuple):
     """What a push would do. ``present``: entries that are there already; ``withheld``: those that came from
     somebody whom this user does not trust; ``broken``: those that lack an object here (row keys);
-    ``mended``: objects that are sent again because they were found missing or damaged there.
+    ``damaged``: objects that are sent again because they were found missing or damaged there.
     """
 
     batches: tuple[Batch, ...]
     present: int
     withheld: int
     broken: tuple[bytes, ...]
-    mended: int
+    damaged: int
 
     @property
     def entries(self) -> int:
@@ -103,10 +103,10 @@ def plan_push(repository: Repository, functions: Sequence[bytes] | None = None) 
     new.sort(key=lambda item: (item[0], item[1]))
     for at in range(0, len(new), LOOKUP):
         planning.add([(rowkey, row) for _, rowkey, row in new[at : at + LOOKUP]])
-    mended = planning.add_damaged() if functions is None else 0
+    damaged = planning.add_damaged() if functions is None else 0
     planning.close_batch()
     return PushPlan(
-        tuple(planning.batches), planning.present, planning.withheld, tuple(planning.broken), mended
+        tuple(planning.batches), planning.present, planning.withheld, tuple(planning.broken), damaged
     )
 
 

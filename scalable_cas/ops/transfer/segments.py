@@ -150,25 +150,17 @@ class Source:
         ):  # withdrawn just now; or nonsense, which announces nothing
             return None
 
-    def fetch(self, wanted: set[bytes]) -> Iterator[tuple[bytes, str, Found]]:
-        """Yield number, file and content of the wanted segments of the last listing; what is wrong with one
-        stands in its place.
+    def fetch(self, wanted: set[bytes]) -> Iterator[tuple[bytes, str, bytes, Found]]:
+        """Yield number, file, bytes and content of the wanted segments of the last listing; what is wrong
+        with one stands in its content's place.
 
         Raises:
             Changed: a file is gone.
             RemoteError: the remote could not be read.
         """
         for name, found in self._crew.map(self._fetch, self._reads(wanted)):
-            for number, item in found:
-                yield number, name, item
-
-    def raw(self, wanted: set[bytes]) -> Iterator[tuple[bytes, str, bytes, Found]]:
-        """As `fetch`, with the bytes of each."""
-        for read in self._reads(wanted):
-            data = self._data(read)
-            for number, offset, length in read.wanted:
-                piece = data[offset : offset + length]
-                yield number, read.name, piece, self._unpack(piece)
+            for number, data, item in found:
+                yield number, name, data, item
 
     def _reads(self, wanted: set[bytes]) -> Iterator[_Read]:
         listing = self._listing
@@ -205,19 +197,19 @@ class Source:
         if read is not None:
             yield read
 
-    def _fetch(self, read: _Read) -> tuple[str, list[tuple[bytes, Found]]]:
+    def _fetch(self, read: _Read) -> tuple[str, list[tuple[bytes, bytes, Found]]]:
         if read.length > max(segments.LARGEST, LONGEST_READ):
             return read.name, [
-                (number, MalformedObject("segment", f"{length} bytes are more than one may have"))
+                (number, b"", MalformedObject("segment", f"{length} bytes are more than one may have"))
                 for number, _, length in read.wanted
             ]
         for attempt in range(2):  # what was damaged on its way is whole the second time
             data = self._data(read)
-            found = [
-                (number, self._unpack(data[offset : offset + length]))
-                for number, offset, length in read.wanted
-            ]
-            if attempt or not any(isinstance(item, MalformedObject) for _, item in found):
+            found = []
+            for number, offset, length in read.wanted:
+                piece = data[offset : offset + length]
+                found.append((number, piece, self._unpack(number, piece)))
+            if attempt or not any(isinstance(item, MalformedObject) for _, _, item in found):
                 break
         return read.name, found
 
@@ -227,8 +219,9 @@ class Source:
         except RemoteFileMissing as error:
             raise Changed from error
 
-    def _unpack(self, data: bytes) -> Found:
+    def _unpack(self, number: bytes, data: bytes) -> Found:
         try:
-            return segments.unpack(data, remote_id=self._remote_id, verify=self._verify)
+            found = segments.unpack(data, remote_id=self._remote_id, verify=self._verify)
         except (MalformedObject, UntrustedEntry) as error:
             return error
+        return found if found.nonce == number else MalformedObject("segment", "another one is in its place")

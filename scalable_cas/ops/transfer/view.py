@@ -186,32 +186,32 @@ class View:
     def _read(self, source: Source, wanted: set[bytes]) -> int:
         new = 0
         self.faults = {}
-        for number, name, found in source.fetch(wanted):
+        for _, name, data, found in source.fetch(wanted):
             if isinstance(found, (MalformedObject, UntrustedEntry)):
                 self.faults[name] = found.reason
-            elif found.nonce != number:
-                self.faults[name] = "another segment is in its place"
             else:
-                self.ingest(found)
+                self.ingest(found, data)
                 new += 1
         return new
 
-    def ingest(self, segment: Segment) -> None:
-        """Add the rows of a segment. Of several entries of one key the youngest counts, of equally old ones
-        that with the greater name; so all readers agree, in whatever order they read.
+    def ingest(self, segment: Segment, data: bytes) -> None:
+        """Add the rows of a segment, and its bytes, from which it can be put back if it is damaged there. Of
+        several entries of one key the youngest counts, of equally old ones that with the greater name; so all
+        readers agree, in whatever order they read.
         """
         created = rows.sane_time(segment.created)
         origin = records.origin_of(segment.signer)
         total = max(len(segment.records), len(segment.places))
         for at in range(0, max(total, 1), BATCH):
-            batch = _Rows(self, origin, created, segment, at)
+            batch = _Rows(self, origin, created, segment, data, at)
             self._store.index.write(batch.write)
 
     def forget(self) -> None:
         """Throw away what is known of the remote, but for what is known to be wrong with it, and uploads. The
         segments last: if this is cut short, the next refresh finds that they are gone, and begins again.
         """
-        for letter in (rows.OBJECT, rows.ENTRY, rows.RECORD, rows.FUNCTION, rows.JOINED, rows.SEGMENT):
+        letters = (rows.OBJECT, rows.ENTRY, rows.RECORD, rows.FUNCTION, rows.JOINED, rows.COPY, rows.SEGMENT)
+        for letter in letters:
             keys: list[bytes] = []
             for key, _ in self._scan(letter):
                 keys.append(key)
@@ -241,6 +241,39 @@ class View:
         with self._mutex:
             self._bad -= mended
 
+    def note_files(self, faults: dict[str, str]) -> None:
+        """Remember which files of segments are missing or damaged, and only those: the next push puts back
+        what it has a copy of.
+        """
+        new = {self.key(rows.BAD_FILE, name.encode()): reason.encode() for name, reason in faults.items()}
+        stale = [key for key, _ in self._scan(rows.BAD_FILE) if key not in new]
+
+        def change(changes: Changes) -> None:
+            changes.drop_view_rows(stale)
+            changes.put_sorted("views", new)
+
+        if new or stale:
+            self._store.index.write(change)
+
+    def bad_files(self) -> list[str]:
+        """The files of segments that were found damaged."""
+        return [key[9:].decode() for key, _ in self._scan(rows.BAD_FILE)]
+
+    def copy(self, number: bytes) -> bytes | None:
+        """The bytes of a segment that was read or written, or None."""
+        return self._store.index.view_rows((self.key(rows.COPY, number),))[0]
+
+    def in_pack(self, holders: set[bytes]) -> dict[bytes, list[ObjectPlace]]:
+        """The objects in some packs, in their order. Looks at every object that the remote has."""
+        found: dict[bytes, list[ObjectPlace]] = {}
+        for key, row in self._scan(rows.OBJECT) if holders else ():
+            for place in rows.places(key[9:], row):
+                if place.holder in holders:
+                    found.setdefault(place.holder, []).append(place)
+        for there in found.values():
+            there.sort(key=lambda place: place.offset)
+        return found
+
     def note_sent(self, holder: bytes, places: Sequence[ObjectPlace]) -> None:
         """Remember an upload that no segment names yet. A big object's holder is its name."""
         row = {self.key(rows.SENT, holder): rows.pack_places(places)}
@@ -263,11 +296,14 @@ class View:
 class _Rows:
     """The rows of some of the records and places of a segment, from number ``first`` on."""
 
-    def __init__(self, view: View, origin: str, created: int, segment: Segment, first: int) -> None:
+    def __init__(
+        self, view: View, origin: str, created: int, segment: Segment, data: bytes, first: int
+    ) -> None:
         self._key = view.key
         self._origin = origin
         self._created = created
         self._segment = segment
+        self._data = data
         self._first = first
 
     def write(self, changes: Changes) -> None:
@@ -277,6 +313,7 @@ class _Rows:
         new |= self._entries(changes, self._segment.records[first:end])
         if end >= max(len(self._segment.records), len(self._segment.places)):
             # only now: a segment of which half is there is not known
+            new[self._key(rows.COPY, self._segment.nonce)] = self._data
             new[self._key(rows.SEGMENT, self._segment.nonce)] = b""
         changes.put_sorted("views", new)
 
