@@ -1,6 +1,6 @@
 """Large and small files to and from one local S3 server, ours beside bare boto3, in one run.
 
-    python -m tests.bench.remotes [moto|swift|ceph] [FILES] [MEGABYTES] [ROUNDS]
+python -m tests.bench.remotes [moto|swift|ceph] [FILES] [MEGABYTES] [ROUNDS]
 """
 
 from __future__ import annotations
