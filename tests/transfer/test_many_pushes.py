@@ -36,7 +36,9 @@ def test_a_remote_pushed_to_often_is_read_in_a_few_requests_for_its_segments(ada
     assert keys(bob) == keys(ada)
 
 
-def test_joining_again_and_again_keeps_the_number_of_files_small_and_every_entry(ada, bob, place, monkeypatch):
+def test_joining_again_and_again_keeps_the_number_of_files_small_and_every_entry(
+    ada, bob, place, monkeypatch
+):
     monkeypatch.setattr(compaction, "MOST_LOOSE", 2)
     for n in range(40):
         fill(ada, "m.f", n, seconds=0.001)
