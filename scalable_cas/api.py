@@ -10,11 +10,15 @@ from scalable_cas.store.core import StoreCore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Self
 
     from scalable_cas.ops.gc import GcPlan, GcResult
     from scalable_cas.ops.listing import Entry
+    from scalable_cas.ops.transfer.pull import Pulled
+    from scalable_cas.ops.transfer.pull_plan import PullPlan
+    from scalable_cas.ops.transfer.push import Pushed
+    from scalable_cas.ops.transfer.push_plan import PushPlan
     from scalable_cas.ops.verify import Verification
 
 
@@ -181,3 +185,70 @@ class Store(StoreCore):
             (function,) = set(select_function(self, function).values())
         plan = plan_gc(self, Policy(function=function, **policy))
         return plan if dry_run else execute(self, plan)
+
+    def push(
+        self,
+        name: str = "origin",
+        *,
+        function: str | Sequence[str] | None = None,
+        dry_run: bool = False,
+        jobs: int | None = None,
+    ) -> PushPlan | Pushed:
+        """Send what a remote lacks.
+
+        Args:
+            name: a remote that `remote add` named, or a URL.
+            function: send the entries of this function only, or of these; unambiguous endings will do.
+            dry_run: return the plan, and send nothing.
+            jobs: files that are sent at a time.
+
+        Raises:
+            ConfigError: no remote is called so. RemoteError: it cannot be reached or written.
+            NothingFound, AmbiguousName: no function, or more than one, is called so.
+        """
+        from scalable_cas.ops.selection import select_function
+        from scalable_cas.ops.transfer.push import push
+        from scalable_cas.ops.transfer.push_plan import plan_push
+        from scalable_cas.ops.transfer.repository import open_repository
+
+        names = (function,) if isinstance(function, str) else function
+        chosen = None if names is None else [fnid for one in names for fnid in select_function(self, one)]
+        with open_repository(self, name, jobs=jobs, create=not dry_run) as repository:
+            plan = plan_push(repository, chosen)
+            return plan if dry_run else push(repository, plan)
+
+    def pull(
+        self,
+        name: str = "origin",
+        *,
+        function: str | Sequence[str] | None = None,
+        dry_run: bool = False,
+        jobs: int | None = None,
+    ) -> PullPlan | Pulled:
+        """Fetch what is not here from a remote. An entry that is here is kept.
+
+        Args:
+            name: a remote that `remote add` named, or a URL.
+            function: fetch the entries of this function only, or of these; unambiguous endings will do.
+            dry_run: return the plan, and fetch none of it.
+            jobs: files that are fetched at a time.
+
+        Raises:
+            ConfigError: no remote is called so. RemoteError: it cannot be reached or read.
+            NothingFound: nothing was pushed there yet, or nothing of that function.
+            AmbiguousName: more than one function is called so.
+        """
+        from scalable_cas.ops.selection import one_function
+        from scalable_cas.ops.transfer.pull import pull
+        from scalable_cas.ops.transfer.pull_plan import plan_pull
+        from scalable_cas.ops.transfer.repository import open_repository
+
+        names = (function,) if isinstance(function, str) else function
+        with open_repository(self, name, jobs=jobs) as repository:
+            chosen = None
+            if names is not None:
+                repository.refresh()
+                there = repository.view.functions()
+                chosen = [fnid for one in names for fnid in one_function(there, one)]
+            plan = plan_pull(repository, chosen)
+            return plan if dry_run else pull(repository, plan)

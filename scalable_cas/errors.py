@@ -256,7 +256,27 @@ class ConfigError(ScalableCasError):
 
 
 class RemoteError(ScalableCasError):
-    """A remote could not be reached, or answered with something that cannot be used."""
+    """A remote could not be reached, or answered with something that cannot be used. ``name`` is the file
+    below ``url`` that was asked for, "" if no single one; ``retryable``: the same again may succeed later.
+    """
+
+    def __init__(self, url: str, name: str, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(f"{url}{'/' if name else ''}{name}: {reason}")
+        self.url = url
+        self.name = name
+        self.reason = reason
+        self.retryable = retryable
+
+
+class RemoteDenied(RemoteError):
+    """The remote does not let these credentials, or this user, do it."""
+
+
+class RemoteFileMissing(RemoteError):
+    """The remote answered, and it has no file of that name."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(url, name, "there is no such file")
 
 
 # --- warnings ----------------------------------------------------------------------------------------------

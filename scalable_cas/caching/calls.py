@@ -184,6 +184,10 @@ class CachedFunction:
                 value = self._read_again(store, rowkey, flights)
                 if value is not MISS:
                     return value
+        if session.remote is not None:
+            value = self._from_remote(session, rowkey, flights)
+            if value is not MISS:
+                return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, found)
             result = self.function(*args, **kwargs)
@@ -223,6 +227,10 @@ class CachedFunction:
                     return value
             if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
                 return value
+            if session.remote is not None:
+                value = await asyncio.to_thread(self._from_remote, session, rowkey, flights)
+                if value is not MISS:
+                    return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, found, replace=bypass)
             result = await self.function(*args, **kwargs)
@@ -267,6 +275,24 @@ class CachedFunction:
             if value is not MISS:
                 flights.leave(rowkey)
 
+    def _from_remote(self, session: Session, rowkey: bytes, flights: Flights | None) -> Any:
+        """The value that the remote has, brought here first; `MISS` if it has none, or cannot be used."""
+        store, remote = session.store, session.remote
+        if store is None or remote is None or not self.options.store:
+            return MISS
+        value: Any = None  # also if it raises
+        try:
+            try:
+                there = remote.fetch(rowkey, self._known_seconds)
+            except Exception as error:  # noqa: BLE001 - the boundary again: the function runs without the remote
+                there = self.broken(error) is not MISS
+            store.say()
+            value = self._read(store, rowkey) if there else MISS
+            return value
+        finally:
+            if value is not MISS and flights is not None:
+                flights.leave(rowkey)
+
     def took(self, seconds: float) -> None:
         """Remember the longest run, which bounds how long others wait for one."""
         self._known_seconds = max(seconds, self._known_seconds or 0.0)
@@ -295,7 +321,10 @@ class CachedFunction:
         rowkey = self._rowkey(args, kwargs)
         store = self._open()
         try:
-            return not self.options.void and self.guard.has(store, rowkey, self.options.limit)
+            if self.options.void or self.guard.has(store, rowkey, self.options.limit):
+                return not self.options.void
+            remote = self.now().remote
+            return remote is not None and self.options.store and remote.knows(rowkey)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False

@@ -22,7 +22,7 @@ class Run:
     after.
     """
 
-    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
+    __slots__ = ("_cached", "_inputs", "_record", "_remote", "_replace", "_since", "_store")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Run:
         assert session.store is not None
         self._cached = cached
         self._store = session.store
+        self._remote = session.remote
         cached.revive(session.store)
         self._inputs = inputs
         self._replace = replace
@@ -66,6 +67,8 @@ class Run:
             if self._wanted(result):
                 store.save(record, encode(result), replace=self._replace)
                 stored = True
+                if self._remote is not None:
+                    self._remote.stored(record.seconds)
         except NotStorable as error:
             cached.warn(f"{error}; it is returned")
         except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function

@@ -34,7 +34,7 @@ SECTIONS = {
     "Everyday commands": (
         *("init", "status", "ls", "log", "show", "why", "du", "report"),
         *("clear", "pin", "unpin", "gc", "verify"),
-        *("trust", "bundle", "config", "doctor"),
+        *("remote", "push", "pull", "trust", "bundle", "config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (
         *(

@@ -22,7 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-DATABASES = ("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust", "files")
+DATABASES = (
+    *("meta", "refs", "records", "objects", "functions", "access", "pins", "runs", "trust", "files"),
+    "views",
+)
 #: Address space, not disk: LMDB's file grows as it fills. Halved until the system grants it (``ulimit -v`` is
 #: common under batch schedulers).
 MAP_BYTES = 64 << 30
@@ -170,7 +173,13 @@ def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any
                 continue
             raise translated(error, path) from error
     try:
-        handles = {name: env.open_db(name.encode(), create=create) for name in DATABASES}
+        handles = {}
+        for name in DATABASES:
+            try:
+                handles[name] = env.open_db(name.encode(), create=create)
+            except lmdb.NotFoundError:  # a table that came after this index was made
+                if not read_only:
+                    handles[name] = env.open_db(name.encode())
         if not read_only:
             env.reader_check()
     except lmdb.Error as error:

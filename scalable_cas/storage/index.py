@@ -107,6 +107,10 @@ class Index:
         found = self._get("records", rowkey)
         return records.unpack(found) if found else None
 
+    def record_bytes(self, rowkey: bytes) -> bytes | None:
+        """The record of an entry as it was packed, or None."""
+        return self._get("records", rowkey)
+
     def entry(self, rowkey: bytes) -> tuple[bytes | None, Record | None]:
         """The ref's row and the record of an entry, as they were in one moment."""
         with self.environment.reading() as transaction:
@@ -179,6 +183,18 @@ class Index:
             if len(batch) < BATCH:
                 return
             start = batch[-1][0] + b"\0"
+
+    def view_rows(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Rows of the table of remotes' views, one for each key."""
+        database = self.environment.db.get("views")
+        if database is None:  # an index that we may not write, from before there was that table
+            return [None] * len(keys)
+        with self.environment.reading() as transaction:
+            return [transaction.get(key, db=database) for key in keys]
+
+    def scan_views(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """`scan` of the table of remotes' views."""
+        return self.scan("views", prefix) if "views" in self.environment.db else iter(())
 
     def count(self, database: str) -> int:
         """How many rows a table has."""
@@ -279,6 +295,16 @@ class Changes:
         """Write many rows of a table: in order, which is the order of its pages, and in one call."""
         with self._cursor(db=self._db[database]) as cursor:
             cursor.putmulti(sorted(items.items()))
+
+    def view_row(self, key: bytes) -> bytes | None:
+        """A row of a remote's view, as this transaction sees it."""
+        found: bytes | None = self._get(key, db=self._db["views"])
+        return found
+
+    def drop_view_rows(self, keys: Sequence[bytes]) -> None:
+        """Remove rows of a remote's view."""
+        for key in keys:
+            self._delete(key, db=self._db["views"])
 
     def name_functions(self, names: dict[bytes, str]) -> None:
         """Write down what functions are called, by their ids; what an entry from elsewhere called one is

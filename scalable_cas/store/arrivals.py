@@ -61,7 +61,15 @@ class Arrivals:
         Raises:
             CorruptObject: one is not what its name says; none of them was put. StoreReadOnly.
         """
-        ready = {oid: (incoming.check(oid, data), data) for oid, data in objects if oid not in self._facts}
+        self.put_checked([(incoming.check(oid, data), data) for oid, data in objects])
+
+    def put_checked(self, objects: Sequence[tuple[Checked, bytes]]) -> None:
+        """Put encoded objects in place that `storage.incoming.check` has checked.
+
+        Raises:
+            StoreReadOnly: they cannot be written.
+        """
+        ready = {item[0].head.oid: item for item in objects if item[0].head.oid not in self._facts}
         self._lists |= {oid: item for oid, item in ready.items() if item[0].listed is not None}
         ready = {oid: item for oid, item in ready.items() if item[0].listed is None}
         placed = incoming.place_all(
@@ -123,6 +131,11 @@ class Arrivals:
                 self.drop(name)
                 lost.add(name)
         return lost
+
+    def chunks_of(self, oid: bytes) -> tuple[bytes, ...]:
+        """The chunks that a list waits for; nothing if there is no such list."""
+        item = self._lists.get(oid)
+        return item[0].children or () if item is not None else ()
 
     def fact(self, oid: bytes) -> Fact | None:
         """What is known of an object that is in place, None if it is not."""

@@ -84,6 +84,10 @@ class StoreCore(ObjectAccess):
         self._said: set[str] = set()
         self._unsaid: list[str] = []
         self.environ = config.Environ()
+        #: How the keys of rows begin that name results to be sent to a remote; empty: none are.
+        self.outbox = b""
+        #: What works beside the store, by name: closed before it, and let go of by a forked child.
+        self.attached: dict[str, Any] = {}
         self._open()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -197,6 +201,8 @@ class StoreCore(ObjectAccess):
 
     def close(self) -> None:
         """Write everything, make it safe from a power cut, and let go of the files. Closing twice is fine."""
+        for companion in list(self.attached.values()):
+            companion.close()
         if lifecycle.is_registered(self):
             self._shut(write=not self.read_only)
         self._closed = True
@@ -224,6 +230,7 @@ class StoreCore(ObjectAccess):
         needed.
         """
         self._reopening = threading.RLock()  # another thread of the parent may hold it
+        self.attached = {}
         for name in ("journal", "flights"):
             if name in self.__dict__:
                 self.__dict__[name].after_fork()

@@ -252,6 +252,8 @@ def publish(
     if batch:
         for table, items in (("objects", objects), ("refs", refs), ("records", packed)):
             changes.put_sorted(table, items)
+        if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
+            changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
         changes.name_functions({item.record.fnid: item.record.function for item in batch})
         store.journal.append(list(packed.values()), sync=True)
     store.notes.write(changes)

@@ -28,8 +28,8 @@ IMPORTS = {
     "numpy": ("keys/", "codecs/"),
     "pandas": ("keys/", "codecs/"),
     **dict.fromkeys(("pyarrow", "polars", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
-    "boto3": ("remotes/s3.py",),
-    "botocore": ("remotes/s3.py",),
+    "boto3": ("remotes/s3_client.py",),
+    "botocore": ("remotes/s3_client.py",),
     "dask": (),
     "sqlite3": (),
 }
@@ -59,8 +59,10 @@ _MUTATIONS = {
         "chown",
     ),
 }
+# one module in each place that has files: this machine's store, and shared folders and downloads
+_FS = ("storage/fs.py", "remotes/fs.py")
 NAMES = {
-    **{f"{library}.{name}": ("storage/fs.py",) for library, names in _MUTATIONS.items() for name in names},
+    **{f"{library}.{name}": _FS for library, names in _MUTATIONS.items() for name in names},
     **{
         f"os.{name}": ("config.py", "cli/") for name in ("environ", "environb", "getenv", "getenvb", "putenv")
     },
@@ -105,13 +107,13 @@ def writes(call: ast.Call) -> bool:
 
 
 def misplaced_writes(module):
-    if module.path == "storage/fs.py":
+    if module.path in _FS:
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call):
             method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
             if method in PATH_METHODS or (dotted(node.func) in OPENERS and writes(node)):
-                yield f"{module.at(node)}   (files are changed in storage/fs.py)"
+                yield f"{module.at(node)}   (files are changed in {' and '.join(_FS)})"
 
 
 CHECKS = (misplaced_imports, misplaced_names, misplaced_writes)
@@ -139,7 +141,10 @@ def test_everything_is_where_it_belongs(check):
         ("keys/call.py", "import os as o\no.getenv('A')", True),
         ("keys/call.py", "from os import environ as e\ne['A']", True),
         ("storage/fs.py", "import os\nos.unlink('a')", False),
+        ("remotes/fs.py", "import os\nos.unlink('a')", False),
         ("storage/loose.py", "import os\nos.unlink('a')", True),
+        ("remotes/files.py", "import os\nos.unlink('a')", True),
+        ("remotes/s3.py", "import boto3", True),
         ("storage/loose.py", "import os\nos.open('a', os.O_RDONLY)", False),
         ("storage/loose.py", "import os\nos.open('a', os.O_RDWR)", True),
         ("storage/loose.py", "from scalable_cas.storage import fs\nfs.unlink('a')", False),

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-TESTED = {"sunlight.py"}
+TESTED = {"sunlight.py", "two_people.py"}
 
 
 def test_every_example_is_tested():
@@ -80,3 +80,16 @@ def test_the_model_is_that_of_its_sources():
     fine = model.energy_at(48.0, 30.0, 1, 288)
     assert model.energy_at(48.0, 30.0, 5, 24) == pytest.approx(fine, rel=5e-3)  # the steps are short enough
     assert model.energy_at(48.0, 30.0, 5, 24) > model.energy_at(48.0, 0.0, 5, 24) > 0
+
+
+def test_two_people_share_one_bucket(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "two_people.py"), "people"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ada, bob, again = ran.stdout.split("asks for")[1:]
+    assert "Misses: 10 (100%)" in ada
+    assert "Hits: 10 (50%)" in bob
+    assert "Hits: 20 (100%)" in again
