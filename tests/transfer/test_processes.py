@@ -80,7 +80,9 @@ def results(store):
     return found
 
 
-def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_the_next_completes_it(tmp_path):
+def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_the_next_completes_it(
+    tmp_path,
+):
     with Store.init(tmp_path / "ada") as ada:
         expected = results(ada)
     total = int(run(KILLED, tmp_path / "ada", f"file://{tmp_path}/all", 0))

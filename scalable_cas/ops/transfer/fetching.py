@@ -64,6 +64,7 @@ class Fetcher:
         self._pending: list[tuple[Checked, bytes]] = []
         self._pending_bytes = 0
         self.arrivals = Arrivals(repository.store)
+        self._reached: set[bytes] = set()
         self.faults: dict[bytes, str] = {}
         self.fetched = 0
 
@@ -76,6 +77,7 @@ class Fetcher:
         """
         level = list(dict.fromkeys(roots))
         seen = set(level)
+        self._reached.update(level)
         while level:
             self._get(self._lacking(level))
             below: dict[bytes, None] = {}
@@ -83,6 +85,11 @@ class Fetcher:
                 below.update((child, None) for child in self._children(oid) if child not in seen)
             level = list(below)
             seen.update(level)
+            self._reached.update(level)
+
+    def reached(self) -> list[bytes]:
+        """The names of all objects that were asked for, and of what they name."""
+        return sorted(self._reached)
 
     def blame(self, oid: bytes) -> tuple[bytes, str]:
         """The object, of all that one reaches, that could not be had, and why."""
