@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+from blake3 import blake3
+
 from scalable_cas.errors import MalformedObject, StoreVersionError
 from scalable_cas.format.pack import PACK_SUFFIX
 
@@ -105,7 +107,7 @@ class RemoteFormat:
             "hash": "blake3-256",
             "features": self.features,
         }
-        return (json.dumps(content, indent=2) + "\n").encode()
+        return (json.dumps(content | {"check": _check(content)}, indent=2) + "\n").encode()
 
     def check(self, operation: str, url: str) -> None:
         """Refuse ``operation`` ("read", "write" or "gc") if the remote uses a feature that it needs and that
@@ -121,6 +123,14 @@ class RemoteFormat:
             )
 
 
+def _check(content: dict[str, object]) -> str:
+    """The checksum in ``format.json``: a flipped bit would make of one remote another one, to which all that
+    is here would be pushed.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return str(blake3(text.encode()).hexdigest(8))
+
+
 def unpack_format(data: bytes, url: str) -> RemoteFormat:
     """Read a ``format.json``.
 
@@ -132,13 +142,12 @@ def unpack_format(data: bytes, url: str) -> RemoteFormat:
         content = json.loads(data)
         version, remote_id = content["format"], bytes.fromhex(content["id"])
         features = {str(name): [str(item) for item in items] for name, items in content["features"].items()}
-        # strict, so that no flipped bit passes unnoticed
-        ours = content["scalable_cas"] == "remote" and content["id"] == remote_id.hex()
+        ours = content["scalable_cas"] == "remote" and content.pop("check") == _check(content)
         ours = ours and features.keys() >= KNOWN_FEATURES.keys() and content["hash"] == "blake3-256"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedObject(FORMAT_NAME, f"that of {url} is not one") from error
     if not ours or len(remote_id) != 16 or not isinstance(version, int):
-        raise MalformedObject(FORMAT_NAME, f"that of {url} is not one")
+        raise MalformedObject(FORMAT_NAME, f"that of {url} is not one, or damaged")
     if version > FORMAT_VERSION:
         raise StoreVersionError(url, f"it has format {version}; this program knows up to {FORMAT_VERSION}")
     return RemoteFormat(remote_id, features)

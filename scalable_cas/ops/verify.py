@@ -281,9 +281,14 @@ def _label(record: Record) -> str:
     return f"{record.function} {record.key.hex()}"
 
 
-def repair(store: StoreCore, verification: Verification) -> list[str]:
+def repair(
+    store: StoreCore,
+    verification: Verification,
+    restore: Callable[[list[bytes]], list[bytes]] | None = None,
+) -> list[str]:
     """Act on findings: set damaged objects aside, put back those whose content is known here, forget entries
-    that nothing can bring back, and write lost journal records anew.
+    that nothing can bring back, and write lost journal records anew. ``restore`` is given the names of lost
+    objects, fetches what it can from elsewhere, and returns their names.
 
     Returns a line for each thing done. An entry that is forgotten is computed at its next call.
 
@@ -299,6 +304,9 @@ def repair(store: StoreCore, verification: Verification) -> list[str]:
         if os.path.lexists(path):  # else it went with one of its objects
             rewrite(store, [bytes.fromhex(os.path.basename(path)[:64])])
             done.append(f"{path}: set aside in quarantine; what is whole in it was saved")
+    if restore is not None:
+        gone = [oid for name in sorted(lost) if store.objects.place(oid := bytes.fromhex(name)) is None]
+        done.extend(f"{oid.hex()}: fetched" for oid in restore(gone))
     for rowkey, row in list(store.index.scan("refs")):
         done.extend(_repair_entry(store, rowkey, row, lost))
     gone = [bytes.fromhex(name) for name in lost if store.objects.place(bytes.fromhex(name)) is None]

@@ -7,6 +7,7 @@ import pytest
 from scalable_cas import Store
 from scalable_cas.errors import ConfigError, NothingFound, RemoteError
 from scalable_cas.ops.transfer.repository import add_remote, open_repository
+from scalable_cas.ops.transfer.single import fetch_entry
 from tests.support.stores import overwrite
 
 from .people import MISS, fill, keys, noise, read, values
@@ -209,3 +210,43 @@ def test_a_view_answers_without_a_request(ada, bob, place):
         assert repository.view.lookup(bytes(40)) is None
         assert repository.view.age() < 60
         assert repository.remote.traffic.requests == before
+
+
+def test_one_entry_comes_in_one_request_and_one_that_nobody_has_in_none(ada, bob, place):
+    import array
+
+    for n in range(50):
+        fill(ada, "m.f", n, value={"a": array.array("d", [n, 1.0] * 300), "n": n}, seconds=0.001)
+    fill(ada, "m.f", "plain", seconds=0.001)
+    ada.push(place.url)
+    with open_repository(bob, place.url) as repository:
+        repository.refresh()
+        before = repository.remote.traffic.requests
+        rowkeys = {entry.record.rowkey: entry for entry in ada.entries()}
+        for rowkey in list(rowkeys)[:10]:
+            assert fetch_entry(repository, rowkey)
+        assert repository.remote.traffic.requests - before == 10
+        assert not fetch_entry(repository, bytes(40))
+        assert repository.remote.traffic.requests - before == 10
+    assert len(keys(bob)) == 10
+    assert bob.verify().findings == []
+
+
+def test_folders_nested_deeper_than_python_recurses_are_walked(ada):
+    from scalable_cas.ops.transfer import reach
+
+    class Deep(reach.Reach):
+        def _children(self, kind, oid):
+            number = int.from_bytes(oid, "big")
+            return ((2, (number + 1).to_bytes(32, "big")),) if number < 5000 else ()
+
+    from scalable_cas.format import rows
+
+    fill(ada, "m.f", 1)
+    (entry,) = ada.entries()
+    row = bytearray(ada.index.ref(entry.record.rowkey))
+    row[18] = 1  # a blob, as far as the walk is concerned
+    row[60:92] = bytes(32)
+    found = Deep(ada).entry(entry.record.rowkey, bytes(row[: rows.REF_FIXED]))
+    assert len(found) == 5001
+    assert found[-1] == bytes(32)

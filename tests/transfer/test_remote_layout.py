@@ -59,12 +59,27 @@ def test_what_is_no_format_json_is_refused(content):
         layout.unpack_format(content, "u")
 
 
+@given(st.data())
+def test_a_flipped_bit_in_format_json_is_noticed(draw):
+    content = bytearray(VECTORS["format"][0]["file"].encode())
+    # a space may become another that JSON does not mind
+    at = draw.draw(st.integers(0, len(content) - 1).filter(lambda at: content[at] not in b" \n"))
+    content[at] ^= 1 << draw.draw(st.integers(0, 7))
+    with pytest.raises((MalformedObject, StoreVersionError)):
+        layout.unpack_format(bytes(content), "u")
+
+
 def test_a_newer_format_and_an_unknown_feature_are_refused_by_name():
     content = json.loads(VECTORS["format"][0]["file"])
+
+    def with_(change) -> bytes:
+        fields = {name: value for name, value in content.items() if name != "check"} | change
+        return json.dumps(fields | {"check": layout._check(fields)}).encode()
+
     with pytest.raises(StoreVersionError, match="format 2"):
-        layout.unpack_format(json.dumps(content | {"format": 2}).encode(), "u")
-    content["features"]["write"] = ["holograms"]
-    found = layout.unpack_format(json.dumps(content).encode(), "u")
+        layout.unpack_format(with_({"format": 2}), "u")
+    features = content["features"] | {"write": ["holograms"]}
+    found = layout.unpack_format(with_({"features": features, "comment": "of a later version"}), "u")
     found.check("read", "u")
     with pytest.raises(StoreVersionError, match="holograms"):
         found.check("write", "u")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteDenied, RemoteError, RemoteFileMissing
 from scalable_cas.format import remote_layout as layout
+from scalable_cas.format.pack import HEAD_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
@@ -54,16 +55,24 @@ class _Span(NamedTuple):
 
 
 class Fetcher:
-    """Fetches objects for one `ingest`, into its ``arrivals``. ``faults``: why an object could not be had."""
+    """Fetches objects for one `ingest`, into its ``arrivals``. ``faults``: why an object could not be had.
 
-    def __init__(self, repository: Repository) -> None:
+    ``ahead``: bytes that are read before each root, where its children mostly lie; what comes so is kept
+    until they are asked for. For single entries, where a second request costs more than some kilobytes.
+    """
+
+    def __init__(self, repository: Repository, ahead: int = 0) -> None:
         self._repository = repository
         self._remote = repository.remote
         self._objects = repository.store.objects
         self._view = repository.view
+        self._keep = ahead > 0
+        self._ahead = ahead
+        self._kept: list[tuple[_Span, bytes]] = []
         self._pending: list[tuple[Checked, bytes]] = []
         self._pending_bytes = 0
         self.arrivals = Arrivals(repository.store)
+        self._reached: set[bytes] = set()
         self.faults: dict[bytes, str] = {}
         self.fetched = 0
 
@@ -76,6 +85,7 @@ class Fetcher:
         """
         level = list(dict.fromkeys(roots))
         seen = set(level)
+        self._reached.update(level)
         while level:
             self._get(self._lacking(level))
             below: dict[bytes, None] = {}
@@ -83,6 +93,11 @@ class Fetcher:
                 below.update((child, None) for child in self._children(oid) if child not in seen)
             level = list(below)
             seen.update(level)
+            self._reached.update(level)
+
+    def reached(self) -> list[bytes]:
+        """The names of all objects that were asked for, and of what they name."""
+        return sorted(self._reached)
 
     def blame(self, oid: bytes) -> tuple[bytes, str]:
         """The object, of all that one reaches, that could not be had, and why."""
@@ -136,7 +151,8 @@ class Fetcher:
         turn = 0
         while chosen := [there[turn] for there in places.values() if turn < len(there)]:
             bad = []
-            for got in self._repository.crew.map(self._read, spans(chosen)):
+            chosen = [place for place in chosen if not self._take_kept(place)]
+            for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
                 bad += [item for item in got if item.fault]
                 self._take([item for item in got if not item.fault])
             for item in bad:
@@ -145,6 +161,22 @@ class Fetcher:
             turn += 1
             places = {item.place.oid: places[item.place.oid] for item in bad}
         self._put()
+
+    def _widened(self, span: _Span) -> _Span:
+        """A span with what lies before it; only of the first level."""
+        before = min(self._ahead, span.offset - HEAD_BYTES) if span.holder else 0
+        self._ahead = 0
+        return span._replace(offset=span.offset - before, length=span.length + before)
+
+    def _take_kept(self, place: ObjectPlace) -> bool:
+        """Take an object from what was read already; False if it is not in there, or not whole."""
+        for span, data in self._kept:
+            if place.holder == span.holder and span.offset <= place.offset:
+                got = _checked(place, data[_within(place, span)])
+                if not got.fault:
+                    self._take([got])
+                    return True
+        return False
 
     def _take(self, got: list[_Got]) -> None:
         for item in got:
@@ -166,12 +198,19 @@ class Fetcher:
         if not span.holder:
             return [self._read_big(span.places[0])]
         name = layout.pack_name(span.holder)
-        try:
-            data = self._remote.get(name, largest=span.length, offset=span.offset, length=span.length)
-        except RemoteFileMissing:
-            return [_Got(place, "its pack is not there") for place in span.places]
-        view = memoryview(data)
-        return [_checked(place, bytes(view[_within(place, span)])) for place in span.places]
+        got: list[_Got] = []
+        for _ in range(2):  # what was damaged on its way is whole the second time
+            try:
+                data = self._remote.get(name, largest=span.length, offset=span.offset, length=span.length)
+            except RemoteFileMissing:
+                return [_Got(place, "its pack is not there") for place in span.places]
+            view = memoryview(data)
+            got = [_checked(place, bytes(view[_within(place, span)])) for place in span.places]
+            if not any(item.fault for item in got):
+                break
+        if self._keep:
+            self._kept.append((span, data))
+        return got
 
     def _read_big(self, place: ObjectPlace) -> _Got:
         path = self.arrivals.draft()

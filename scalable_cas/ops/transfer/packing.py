@@ -11,7 +11,7 @@ from blake3 import blake3
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format.pack import FRAME_BYTES, ROW_BYTES, assemble, read_table
 from scalable_cas.format.segment import ObjectPlace
-from scalable_cas.storage.incoming import check
+from scalable_cas.storage import incoming
 from scalable_cas.storage.putting import PACKED_BYTES
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class Packing:
                     data = pack.get(item.oid)
                     if data is None or not _is_whole(item.oid, data):
                         data = self._objects.encoded(item.oid)
-                        check(item.oid, data)
+                        incoming.check(item.oid, data)
                 except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
                     self.failed[item.oid] = str(error)
                 else:
@@ -107,7 +107,7 @@ class Packing:
 
 def _is_whole(oid: bytes, data: bytes) -> bool:
     try:
-        check(oid, data)
+        incoming.check(oid, data)
     except CorruptObject:
         return False
     return True

@@ -21,6 +21,7 @@ from scalable_cas.ops.transfer.compaction import compact_if_many
 from scalable_cas.ops.transfer.mending import mend_packs, mend_segments
 from scalable_cas.ops.transfer.packing import Packing, Upload
 from scalable_cas.ops.transfer.push_plan import Batch, PushPlan, facts
+from scalable_cas.ops.transfer.remote_gc import settle
 from scalable_cas.store import trust
 
 TYPE_CHECKING = False
@@ -36,6 +37,9 @@ SEGMENT_BYTES = 64 << 20
 #: A view older than this (seconds) is not relied on: a collector waits a day, a person with a bucket in hand
 #: does not.
 STALE_SECONDS = 300.0
+#: After so many seconds a push looks at its own files again, too: a collector may have had time for both of
+#: its phases.
+LONG_SECONDS = 6 * 3600.0
 #: Files that are asked for one by one; of more, the folder is listed.
 MOST_ASKED = 48
 #: How often a batch is put together anew because something that it relied on was gone.
@@ -75,6 +79,7 @@ def push(repository: Repository, plan: PushPlan, progress: Progress | None = Non
     pushing = _Pushing(repository, plan, progress)
     for batch in plan.batches:
         pushing.send(batch)
+    pushing.settle()
     if plan.batches:
         compact_if_many(repository)
     return pushing.result()
@@ -92,6 +97,7 @@ class _Pushing:
         self._progress = progress
         self._since = clock.monotonic()
         self._refreshed = clock.monotonic() - min(self._view.age(), 1e9)
+        self._condemned: dict[bytes, tuple[ObjectPlace, ...]] = {}  # files that a collector may remove yet
         self._done = 0
         self._sent: set[bytes] = set()  # holders that were sent in this run
         self._entries = 0
@@ -134,6 +140,8 @@ class _Pushing:
     def _upload(self, upload: Upload) -> Upload:
         """Send one file. A big object that is damaged here comes back without places."""
         again = self._view.is_bad_file(upload.name)
+        if self._view.is_condemned_file(upload.name):
+            self._condemned[upload.name] = upload.places
         if upload.data is not None:
             name, size = layout.pack_name(upload.name), len(upload.data)
             made = self._remote.put(name, upload.data, exclusive=not again)
@@ -161,6 +169,20 @@ class _Pushing:
         else:
             self._remote.put_file(name, self._store.objects.loose.path(upload.name), exclusive=False)
 
+    def settle(self) -> None:
+        """See to it that a collector did not remove what was written under names that it had condemned."""
+        gone = settle(self._repository, set(self._condemned)) if self._condemned else set()
+        for name in gone:
+            self._view.note_bad(self._condemned[name], "a collector removed it")
+        if gone:
+            mend_packs(self._repository)
+        for name in gone:
+            place = self._condemned[name][0]
+            if not place.holder:
+                path = self._store.objects.loose.path(name)
+                self._remote.put_file(layout.big_name(name), path, exclusive=False)
+                self._view.note_good((place,))
+
     # --- the last look ---------------------------------------------------------------------------------
 
     def _vanished(self, batch: Batch) -> set[bytes]:
@@ -169,9 +191,10 @@ class _Pushing:
         """
         sent = self._view.sent()
         stale = clock.monotonic() - self._refreshed > STALE_SECONDS
+        long = clock.monotonic() - self._since > LONG_SECONDS
         relied: dict[str, list[ObjectPlace]] = {}
         for place in sent.values():
-            if (place.holder or place.oid) not in self._sent:
+            if (place.holder or place.oid) not in self._sent or long:
                 relied.setdefault(_file_of(place), []).append(place)
         if stale:
             names = {oid for entry in batch.entries for oid in entry.closure}

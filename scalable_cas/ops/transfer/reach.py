@@ -15,42 +15,39 @@ if TYPE_CHECKING:
 
 
 class Reach:
-    """The closures of the entries of a store. What several share is read once."""
+    """The closures of the entries of a store. An object that names others is read once, however many share
+    it.
+    """
 
     def __init__(self, store: StoreCore) -> None:
         self._store = store
-        self._known: dict[bytes, tuple[bytes, ...]] = {}
+        self._known: dict[bytes, tuple[Child, ...]] = {}
 
     def entry(self, rowkey: bytes, row: bytes) -> tuple[bytes, ...]:
-        """The names of all objects of an entry (its key and row), the root last, each once.
+        """The names of all objects of an entry (its key and row), each once: the root last, the children of
+        each before it unless several share them.
 
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: one on the way cannot be read.
         """
         fields = rows.REF.unpack_from(row)
         kind, oid = fields[3], fields[11]
-        if kind == BLOB:
-            return self.object(kind, oid)
-        return self._joined(oid, root_children(self._store, rowkey, row))
-
-    def object(self, kind: int, oid: bytes) -> tuple[bytes, ...]:
-        """The same for an object.
-
-        Raises:
-            ObjectNotFound, CorruptObject, ObjectUnreadable: one on the way cannot be read.
-        """
-        found = self._known.get(oid)
-        if found is None:
-            found = self._joined(oid, children(self._store.objects, kind, oid))
-            if len(found) > 1:
-                self._known[oid] = found
-        return found
-
-    def _joined(self, oid: bytes, below: tuple[Child, ...]) -> tuple[bytes, ...]:
+        below = root_children(self._store, rowkey, row) if kind != BLOB else self._children(kind, oid)
         if not below:
             return (oid,)
-        found: dict[bytes, None] = {}
-        for kind, child in below:
-            found.update(dict.fromkeys(self.object(kind, child)))
-        found[oid] = None
-        return tuple(found)
+        found: dict[bytes, None] = {oid: None}
+        stack = list(below)
+        while stack:  # never recursing: folders may be nested deeper than Python is
+            kind, oid = stack.pop()
+            if oid not in found:
+                found[oid] = None
+                stack.extend(self._children(kind, oid))
+        return tuple(reversed(found))
+
+    def _children(self, kind: int, oid: bytes) -> tuple[Child, ...]:
+        found = self._known.get(oid)
+        if found is None:
+            found = children(self._store.objects, kind, oid)
+            if found:
+                self._known[oid] = found
+        return found

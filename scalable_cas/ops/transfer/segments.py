@@ -40,13 +40,14 @@ class Changed(Exception):
 
 class Listing:
     """What there is: ``loose`` segments (number -> file), ``joined`` files (id -> numbers in it), ``live``:
-    the numbers of all; ``notices`` of collectors; ``faults``: file and reason of what cannot be used.
+    the numbers of all; ``notices`` of collectors (file -> content); ``faults``: file and reason of what
+    cannot be used.
     """
 
     def __init__(self) -> None:
         self.loose: dict[bytes, tuple[str, int]] = {}
         self.joined: dict[bytes, tuple[bytes, ...]] = {}
-        self.notices: tuple[Notice, ...] = ()
+        self.notices: dict[str, Notice] = {}
         self.faults: dict[str, str] = {}
         self.sizes: dict[bytes, int] = {}  # of joined files
 
@@ -111,7 +112,9 @@ class Source:
                 found.faults[layout.joined_name(joined)] = table
             elif table is not None:
                 found.joined[joined] = table
-        found.notices = tuple(item for item in self._crew.map(self._notice, notices) if item is not None)
+        for name, notice in zip(notices, self._crew.map(self._notice, notices), strict=True):
+            if notice is not None:
+                found.notices[name] = notice
         self._listing = found
         return found
 

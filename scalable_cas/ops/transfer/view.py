@@ -129,6 +129,10 @@ class View:
         """Whether some object in a pack, or a big object, was found missing or damaged."""
         return any(item[32:] == holder or (len(item) == 32 and item == holder) for item in self._bad)
 
+    def is_condemned_file(self, name: bytes) -> bool:
+        """Whether a collector means to remove a pack (by its id) or a large object (by its name)."""
+        return name in self._condemned
+
     def age(self) -> float:
         """Seconds since the last refresh by any process; infinite if there was none."""
         (row,) = self._store.index.view_rows((self.key(rows.STATE),))
@@ -162,7 +166,7 @@ class View:
         else:
             raise source.busy()
         self.faults |= listing.faults
-        self.notices = listing.notices
+        self.notices = tuple(listing.notices.values())
         self._condemned = frozenset().union(*(notice.packs | notice.bigs for notice in self.notices))
         self.loose = len(listing.uncovered)
         joined = {self.key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
