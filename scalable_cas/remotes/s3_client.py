@@ -162,6 +162,8 @@ class Client:
         except boto.HTTPClientError as error:
             kind = "silent" if isinstance(error.kwargs.get("error"), TooSlowError) else "broken"
             raise setback(kind, f"the connection to {there} keeps breaking; try again later") from error
+        except boto.FlexibleChecksumError as error:
+            raise setback("broken", f"what {there} sends keeps being damaged on its way") from error
         except boto.IncompleteReadError as error:
             raise setback(
                 "broken", f"{there} keeps sending less than it announced; try again later"
