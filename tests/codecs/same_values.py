@@ -20,7 +20,7 @@ def identical(left, right):
         return _numpy(left, right)
     if kind is dict:
         return identical(list(left), list(right)) and identical(list(left.values()), list(right.values()))
-    if kind in (list, tuple):
+    if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(identical, left, right))
     if hasattr(left, "__dataclass_fields__"):
         return identical(vars(left), vars(right))
