@@ -61,7 +61,7 @@ def _tame(array):
         for name in array.dtype.names:
             _tame(array[name])
     elif array.dtype.kind == "b":
-        array.view("u1")[...] &= 1
+        array.view("u1")[...] &= np.uint8(1)
     elif array.dtype.kind == "U":
         array[...] = "ab"
 
