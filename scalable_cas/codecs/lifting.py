@@ -59,7 +59,14 @@ class Reader:
     """
 
     __slots__ = (
-        *("_owned", "buffers", "classes", "contents", "found", "libraries", "own_hash", "trusted", "unused"),
+        "buffers",
+        "classes",
+        "found",
+        "libraries",
+        "own_hash",
+        "taken",
+        "trusted",
+        "unused",
         "writable",
     )
 
@@ -71,8 +78,7 @@ class Reader:
         self.libraries = libraries
         self.found = False
         self.writable = writable
-        self.contents: dict[int, bytes] = {}  # buffers that are bytes objects by now
-        self._owned: set[int] = set()  # buffers that are the memory of a value
+        self.taken: dict[int, bytes | None] = {}  # buffers that are bytes objects by now, or memory: None
         self.classes: list[KnownClass] = []
         self.own_hash: set[type] = set()  # of untrusted values: classes whose instances only code can hash
         self.unused = 0
@@ -141,9 +147,9 @@ class Reader:
 
     def own(self, number: int) -> Memory:
         """Return a buffer as memory of one value. Two values on one buffer would change each other."""
-        if not self.libraries or number in self._owned:
+        if not self.libraries or number in self.taken:
             raise ValueError("memory that no value may have")
-        self._owned.add(number)
+        self.taken[number] = None
         self.unused += 1
         return Memory(self.buffers[number])
 
@@ -201,10 +207,12 @@ def _raise_singleton(_reader: Reader, data: bytes) -> Any:
 def _raise_buffer(reader: Reader, data: bytes) -> bytes:
     number = _INDEX.unpack(data)[0]
     # One object for all places that name the buffer: a head of foreign bytes can name it thousands of times.
-    content = reader.contents.get(number)
+    content = reader.taken.get(number)
     if content is None:
+        if number in reader.taken:
+            raise ValueError("a buffer that is the memory of another value")
         buffer = reader.buffers[number]
-        content = reader.contents[number] = buffer if type(buffer) is bytes else bytes(buffer)
+        content = reader.taken[number] = buffer if type(buffer) is bytes else bytes(buffer)
     return content
 
 

@@ -42,6 +42,19 @@ def test_a_hit_while_the_result_is_being_written_has_memory_of_its_own(workdir):
     assert live[0] == 0
 
 
+def test_equal_arrays_in_one_result_are_two_arrays(workdir):
+    @cacheable
+    def f(i: int):
+        return {"a": np.zeros(100_000), "b": np.zeros(100_000), "c": (b"x" * 100_000, b"x" * 100_000)}
+
+    f(1)
+    back = f(1)
+    back["a"][:] = 1
+    assert back["b"].sum() == 0
+    assert f(1)["a"].sum() == 0
+    assert f.cache_info().hits == 2
+
+
 def test_results_that_share_columns_share_objects(tmp_path):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(np.random.default_rng(0).random((20_000, 5)), columns=list("abcde"))
