@@ -78,7 +78,9 @@ class Download:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._fd)
+        # A thread that was left behind (a second Ctrl-C) must not write to whatever gets this number next.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
         if kind is not None:
             try:
                 os.unlink(self.path)

@@ -41,7 +41,7 @@ KINDS = {
     "corrupt": "one bit in the middle of the answer's body is wrong, and checksums of it are left out",
     "slow": "the answer comes `seconds` late",
     "drip": "the answer's body comes byte by byte, with `seconds` between",
-    "ignore": "the server never sees the request's header `header`",
+    "ignore": "the server never sees the request's header `header`; one that checks signatures then refuses",
 }
 _CODES = {
     400: "InvalidRequest",

@@ -178,7 +178,9 @@ def test_a_server_that_knows_no_condition_is_written_to_without(proxied, status)
     assert sum("If-None-Match" in seen.headers for seen in proxy.exchanges) == 1  # asked once
 
 
-def test_a_probe_finds_a_server_that_ignores_the_condition(proxied):
+def test_a_probe_finds_a_server_that_ignores_the_condition(proxied, moto):
+    if moto[0].name != "moto":
+        pytest.skip("the header is signed, and this server checks that")
     proxy, remote, _ = proxied
     proxy.use([Fault("ignore", header="If-None-Match", times=None)])
     found = remote.probe()
@@ -191,6 +193,8 @@ def test_a_probe_finds_a_server_that_ignores_the_condition(proxied):
 
 def test_without_a_probe_nothing_relies_on_the_condition(moto, monkeypatch):
     server, url = moto
+    if server.name != "moto":
+        pytest.skip("the header is signed, and this server checks that")
     with FaultProxy(server.url, [Fault("ignore", header="If-None-Match", times=None)]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
         remote = open_remote(url)

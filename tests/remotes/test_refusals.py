@@ -131,7 +131,7 @@ def test_a_profile_leads_to_endpoint_and_credentials(monkeypatch, moto, tmp_path
     server, url = moto
     for name in server.environment:
         monkeypatch.delenv(name)
-    (tmp_path / "config").write_text(f"[profile team]\nregion = eu-west-1\nendpoint_url = {server.url}\n")
+    (tmp_path / "config").write_text(f"[profile team]\nregion = us-east-1\nendpoint_url = {server.url}\n")
     (tmp_path / "keys").write_text(
         f"[team]\naws_access_key_id = {server.key}\naws_secret_access_key = {server.secret}\n"
     )
@@ -198,6 +198,8 @@ def test_a_refusal_says_what_to_do(status, code, said, credentials, monkeypatch)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         remote = open_remote("s3://bucket", settings=Settings(limits=LOOKUP))
         assert said in str(refusal(lambda: remote.get("a", largest=1)))
+        if status in (301, 400, 403):  # the answer to HEAD has no body; what is said comes from a GET
+            assert said in str(refusal(lambda: remote.size("a")))
         server.shutdown()
 
 
