@@ -229,6 +229,16 @@ class StoreBusy(ScalableCasError):
         self.seconds = seconds
 
 
+class CollectedMeanwhile(ScalableCasError):
+    """While a stream was stored, gc took parts of it that were there already; it cannot be read again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"gc took parts of what was to be stored in {path} meanwhile; store it again, or from a file"
+        )
+        self.path = path
+
+
 class NothingFound(ScalableCasError):
     """The command found nothing of what it was asked for."""
 

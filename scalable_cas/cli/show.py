@@ -8,7 +8,7 @@ import click
 
 from scalable_cas import clock
 from scalable_cas.cli.context import Prefix, Session, json_option, pass_session
-from scalable_cas.cli.output import document, lines, pairs, row, seconds, size, table
+from scalable_cas.cli.output import count, document, lines, pairs, row, seconds, size, table
 from scalable_cas.errors import NothingFound
 from scalable_cas.ops.differences import shown
 from scalable_cas.ops.listing import entry, objects_of
@@ -98,10 +98,15 @@ def _print(found: Entry, facts: dict[str, Any]) -> None:
         )
     lines(["", "objects:"])
     table(
-        ("OID", "KIND", "SIZE", "STORED", ""),
+        ("OID", "KIND", "SIZE", "STORED", "HOW", ""),
         [
-            row(o["oid"], o["kind"], o.get("size", "?"), o.get("stored", "?"), o.get("problem", ""))
+            row(o["oid"], o["kind"], o.get("size", "?"), o.get("stored", "?"), _how(o), o.get("problem", ""))
             for o in facts["objects"]
         ],
         right=("SIZE", "STORED"),
     )
+
+
+def _how(found: dict[str, Any]) -> str:
+    chunks = found.get("chunks")
+    return count(chunks, "chunk") if chunks else found.get("coding", "?")

@@ -8,8 +8,8 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, IndexDamaged, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.header import HEADER_BYTES
-from scalable_cas.format.kinds import KIND_NAMES
+from scalable_cas.format.header import CHUNKED, HEADER_BYTES, RAW, ZSTD
+from scalable_cas.format.kinds import BLOB, KIND_NAMES
 from scalable_cas.ops.closure import children
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from scalable_cas.format.header import Header
     from scalable_cas.format.record import Record
     from scalable_cas.store.core import StoreCore
 
@@ -140,12 +141,13 @@ def _age(item: Entry) -> tuple[int, bytes]:
 
 
 def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
-    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes
-    that it takes), or ``problem``.
+    """The objects of an entry, the root first: ``oid``, ``kind``, ``size``, ``stored`` (bytes that it takes,
+    with its chunks), how (``coding``: raw, zstd, shuffled, chunked) and the number of its ``chunks``; or
+    ``problem``.
     """
     root = item.record.kind, item.record.oid
     found = [_described(store, *root)]
-    if "problem" not in found[0]:
+    if "problem" not in found[0] and root[0] != BLOB:
         try:
             found.extend(_described(store, kind, oid) for kind, oid in children(store.objects, *root))
         except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
@@ -159,4 +161,19 @@ def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
         head = store.objects.head(oid)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
         return row | {"problem": str(error)}
-    return row | {"size": head.raw_size, "stored": HEADER_BYTES + head.stored_size}
+    row |= {"size": head.raw_size, "stored": HEADER_BYTES + head.stored_size, "coding": _coding(head)}
+    if head.coding != CHUNKED:
+        return row | {"chunks": 0}
+    try:
+        names = [name for _, name in children(store.objects, kind, oid)]
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
+        return row | {"problem": str(error)}
+    known = store.objects.known(list(set(names)))
+    row["stored"] += sum(item.stored for item in known.values())
+    return row | {"chunks": len(names)}
+
+
+def _coding(head: Header) -> str:
+    if head.filter:
+        return "shuffled"
+    return {RAW: "raw", ZSTD: "zstd", CHUNKED: "chunked"}[head.coding]

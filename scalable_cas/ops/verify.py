@@ -10,6 +10,7 @@ index.
 from __future__ import annotations
 
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from scalable_cas import clock
@@ -22,9 +23,8 @@ from scalable_cas.errors import (
 )
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.kinds import VALUE
 from scalable_cas.ops.checking import Checked, check_loose, check_pack
-from scalable_cas.ops.closure import children_of
+from scalable_cas.ops.closure import descendants
 from scalable_cas.storage.index import secret_id
 from scalable_cas.storage.journal import SegmentFault
 from scalable_cas.store.moving import rewrite, set_aside
@@ -326,12 +326,11 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
     if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.place(oid) is None:
         store.put_object(kind, row[rows.REF_FIXED :])
         return [f"{oid.hex()}: restored from the index"]
-    needs = [oid]
-    if kind == VALUE and store.objects.place(oid) is not None:
-        try:
-            needs.extend(child for _, child in children_of(oid, store.objects.get(oid)[1]))
-        except ScalableCasError:
-            pass
+    needs: set[bytes] = set()
+    try:
+        deque(descendants(store.objects, [(kind, oid)], needs), maxlen=0)
+    except ScalableCasError:
+        pass
     if any(store.objects.place(item) is None for item in needs):
         store.forget([rowkey])
         return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]

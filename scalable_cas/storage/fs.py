@@ -19,6 +19,7 @@ from scalable_cas.storage.drafts import temporary_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     Buffer = bytes | bytearray | memoryview
 
@@ -26,28 +27,10 @@ if TYPE_CHECKING:
 #: OSError. The second group is what is met where the store, or its parent, is removed or replaced under us.
 _UNWRITABLE = frozenset(
     (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EFBIG,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOTDIR,
-        errno.ELOOP,
-        errno.ESTALE,
-        errno.ENAMETOOLONG,
-        errno.ENOMEM,
-        errno.ENOLCK,
-        errno.EBUSY,
-        errno.ENOENT,
-        errno.EEXIST,
-        errno.EISDIR,
-        errno.ENOTEMPTY,
-        errno.ENXIO,
-        errno.ENODEV,
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENAMETOOLONG),
+        *(errno.ENOMEM, errno.ENOLCK, errno.EBUSY, errno.ENOENT, errno.EEXIST, errno.EISDIR),
+        *(errno.ENOTEMPTY, errno.ENXIO, errno.ENODEV),
     )
 )
 # exFAT, some FUSE and SMB mounts
@@ -84,36 +67,85 @@ def write_all(fd: int, parts: Sequence[Buffer]) -> None:
             views[0] = views[0][done:]
 
 
+class Draft:
+    """A new file in ``tmp``, on the file system of its later name; errors name ``path`` until it has that.
+    A context manager: what was not published is gone at its end. All it does raises StoreReadOnly for no
+    space, no permission, a broken disk.
+    """
+
+    def __init__(self, tmp: str, path: str, mode: int = 0o444) -> None:
+        self._path = path
+        self._draft = f"{tmp}/{temporary_name()}"
+        self._seen: os.stat_result | None = None
+        try:
+            self._fd = _open_draft(tmp, self._draft, mode)
+        except OSError as error:
+            raise unwritable(error, path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Append ``parts``."""
+        try:
+            write_all(self._fd, parts)
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+    def seal(self, *, sync: bool = False) -> None:
+        """Nothing more will be written; ``sync``: make it safe from a power cut."""
+        try:
+            if self._seen is None:
+                if sync:
+                    os.fsync(self._fd)
+                self._seen = os.fstat(self._fd)
+                self._shut()  # it is here that a network file system tells of a full disk
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+    def publish(self, path: str, *, sync: bool = False) -> os.stat_result | None:
+        """Give the file its name, or return None if that is taken (what has it is left alone). The folder of
+        ``path`` is made if it is missing. Keeps I1: a name never shows half of its content.
+        """
+        self.seal(sync=sync)
+        try:
+            return self._seen if _link(self._draft, path) else None
+        except OSError as error:
+            raise unwritable(error, path) from error
+
+    def _shut(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the file, and of the name in ``tmp``."""
+        try:
+            try:
+                self._shut()
+            finally:
+                os.unlink(self._draft)
+        except FileNotFoundError:  # the store was removed under us
+            pass
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+
 def write_new(
     tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = False, mode: int = 0o444
 ) -> os.stat_result | None:
-    """Publish a new file at ``path``, or return None if there is one already (it is then left alone).
-
-    ``tmp`` is the folder for unfinished files, on the same file system. The folder of ``path`` is made if it
-    is missing. Keeps I1: a name never shows half of its content.
+    """Publish a new file at ``path``, or return None if there is one already (it is then left alone); ``tmp``
+    and what is kept as in `Draft`.
 
     Raises:
         StoreReadOnly: no space, no permission, a broken disk.
     """
-    draft = f"{tmp}/{temporary_name()}"
-    try:
-        fd = _open_draft(tmp, draft, mode)
-        try:
-            try:
-                write_all(fd, parts)
-                if sync:
-                    os.fsync(fd)
-                seen = os.fstat(fd)
-            finally:
-                os.close(fd)
-            return seen if _link(draft, path) else None
-        finally:
-            try:
-                os.unlink(draft)
-            except FileNotFoundError:  # the store was removed under us, or the file never came to be
-                pass
-    except OSError as error:
-        raise unwritable(error, path) from error
+    with Draft(tmp, path, mode) as draft:
+        draft.write(parts)
+        return draft.publish(path, sync=sync)
 
 
 def _open_draft(tmp: str, draft: str, mode: int) -> int:

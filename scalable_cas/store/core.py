@@ -15,11 +15,9 @@ from scalable_cas.errors import (
     ObjectNotFound,
     ScalableCasError,
     StoreClosed,
-    StoreReadOnly,
     StoreVersionError,
 )
 from scalable_cas.format import layout, rows
-from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
@@ -29,6 +27,7 @@ from scalable_cas.store.assembly import as_objects
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
+from scalable_cas.store.object_access import ObjectAccess
 from scalable_cas.store.reader import make_reader
 from scalable_cas.store.writer import Pending, Writer
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from scalable_cas.codecs.base import Encoded
-    from scalable_cas.format.header import Header
     from scalable_cas.storage.index import Changes, Index
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
@@ -65,7 +63,7 @@ _PARTS = (
 )
 
 
-class StoreCore:
+class StoreCore(ObjectAccess):
     """An open store at ``root`` (an absolute path).
 
     Raises, when made:
@@ -129,6 +127,7 @@ class StoreCore:
             config.user_config_dir(), f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}"
         )
         self.objects = Objects(self.root)
+        self.objects.declare = self._declare
         self.journal = Journal(self.root, self.format.store_id, self.secret)
         self.index_path = opening.index_path(self.root, self.format.store_id, self.environ)
         self.index = self._open_index()
@@ -140,6 +139,10 @@ class StoreCore:
         self.read: Callable[..., Any] = make_reader(self)
         lifecycle.register(self)
         self.flush()
+
+    def _declare(self, feature: str) -> None:
+        """Have the ``format`` file say that programs must know a feature."""
+        self.format = opening.declare_feature(self.root, feature)
 
     @property
     def index_is_local(self) -> bool:
@@ -264,9 +267,9 @@ class StoreCore:
             NotStorable: more buffers or bytes than the format can hold.
         """
         objects = as_objects(encoded)
-        kind, oid, content = objects[-1]
+        kind, oid, content, _ = objects[-1]
         record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part in objects)
+        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
         item = Pending(record, objects)
         # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
         now = (
@@ -344,45 +347,6 @@ class StoreCore:
         return (limit is None or clock.now_ns() - fields[6] <= limit) and self.objects.place(
             fields[11]
         ) is not None
-
-    # --- objects ---------------------------------------------------------------------------------------
-
-    def put_object(self, kind: int, content: bytes | bytearray | memoryview) -> bytes:
-        """Store an object by itself, named by no entry, and return its name. gc removes it unless it is
-        pinned.
-
-        Raises:
-            StoreReadOnly: it cannot be written.
-        """
-        if self.read_only:
-            raise StoreReadOnly(self.root, "it is read-only")
-        oid = object_id(kind, content, threads=os.cpu_count() or 1)
-        epoch = self.index.number("epoch")
-        place = self.objects.put(kind, oid, content, sync=self.strict)
-
-        def change(changes: Any) -> None:
-            nonlocal place
-            current, again = changes.settle_epoch(epoch)
-            if again:  # a collector was at work since, and may have taken the file
-                place = self.objects.put(kind, oid, content, sync=self.strict)
-            changes.put_object(
-                oid,
-                rows.pack_object(
-                    kind, place.coding, len(content), place.stored, current, place.pack, place.offset
-                ),
-            )
-
-        self.index.write(change)
-        return oid
-
-    def get_object(self, oid: bytes) -> tuple[Header, bytes | memoryview]:
-        """The header and the checked content of an object, also of one that is still in the queue.
-
-        Raises:
-            ObjectNotFound, CorruptObject, ObjectUnreadable: as `Objects.get`.
-        """
-        self.flush()
-        return self.objects.get(oid, threads=os.cpu_count() or 1)
 
     def discard_damaged(self, oid: bytes) -> None:
         """Move a damaged object aside, so that the next store of it writes a whole one (I5: never a permanent

@@ -27,6 +27,7 @@ from scalable_cas.errors import (
 from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.storage.environment import READ_FAULT
+from scalable_cas.storage.parallel import cores
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
 def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
-    contents = {oid: content for _, oid, content in item.objects}
+    contents = {oid: content for _, oid, content, _ in item.objects}
     return _decode(
         item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
     )
@@ -252,7 +253,8 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
             return inline
     # before it is read: what is changed in between must not pass for what was read
     seen = store.objects.place(oid) if flags & rows.HAS_INLINE else None
-    head, content = store.objects.get(oid, largest=size)
+    # a large root is a `bytes` or a text by itself, or the head of a value: nobody writes into it
+    head, content = store.objects.get(oid, threads=cores(), largest=size, frozen=True)
     if head.kind != kind or head.raw_size != size:
         raise CorruptObject(oid.hex(), "it is of another kind or size than its entry says")
     if seen is not None:
@@ -281,7 +283,7 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
 
 
 def _buffer(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
-    head, content = store.objects.get(ref.oid, largest=ref.size)
+    head, content = store.objects.get(ref.oid, threads=cores(), largest=ref.size)
     if head.kind != BLOB or head.raw_size != ref.size:
         raise CorruptObject(ref.oid.hex(), "it is of another kind or size than its value says")
     return content

@@ -15,7 +15,7 @@ from scalable_cas.format import rows
 from scalable_cas.format.header import HEADER_BYTES, Header
 from scalable_cas.format.pack import read_table
 from scalable_cas.storage.journal import SegmentFault
-from scalable_cas.storage.loose import own_header
+from scalable_cas.storage.reading import own_header
 from scalable_cas.store.writer import ref_row
 
 TYPE_CHECKING = False

@@ -41,7 +41,8 @@ IMPATIENCE = 0.05
 PACK_LEAST = 32
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
-Object = tuple[int, bytes, "bytes | bytearray | memoryview"]  # kind, name, content
+# kind, name, content, size in bytes of the numbers in it
+Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 
 
 class Pending:
@@ -169,7 +170,8 @@ class Writer:
         def change(changes: Changes) -> None:
             nonlocal placed
             current, again = changes.settle_epoch(epoch)
-            if again:  # a collector was at work since the objects were put, and may have taken some
+            # a collector was at work since the objects were put, and may have taken some
+            if again and not store.objects.still(placed):
                 placed = self._put(batch)
             publish(store, changes, batch, placed, current)
 
@@ -236,18 +238,14 @@ def publish(
 ) -> None:
     """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
     sequence = changes.next_number("sequence") if batch else 0
-    objects: dict[bytes, bytes] = {}
+    # of one that was there and has been named in this epoch, the row is as it would be
+    objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
     refs: dict[bytes, bytes] = {}
     packed: dict[bytes, bytes] = {}
     for item in batch:
         record = item.record
         record.sequence = sequence
-        for kind, oid, content in item.objects:
-            place = placed[oid]
-            objects[oid] = rows.pack_object(
-                kind, place.coding, len(content), place.stored, epoch, place.pack, place.offset
-            )
-        _, oid, root = item.objects[-1]
+        _, oid, root, _ = item.objects[-1]
         rowkey = record.rowkey
         packed[rowkey] = record.pack()
         refs[rowkey] = ref_row(store.secret, record, placed[oid], root)

@@ -12,6 +12,7 @@ from .source import dotted, imports, modules, names_used, parse
 IMPORTS = {
     "lmdb": ("storage/",),
     "zstandard": ("format/compression.py",),
+    "pyfastcdc": ("format/chunking.py",),
     "pickle": ("codecs/pickled.py",),
     "cloudpickle": ("codecs/pickled.py",),
     "marshal": (),

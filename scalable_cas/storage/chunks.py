@@ -1,0 +1,285 @@
+"""Read blobs that are stored in chunks. Keeps I5: what is handed out has the digest of the whole.
+
+The naive way looks each chunk up, opens its pack and verifies it: 30 µs for each of the 1,600 chunks of a
+frame, three times what the reading costs. But the chunks of a blob were written one after the other, and the
+digest of the whole covers them all. So neighbours in a pack are read by one call straight into their places,
+their headers beside; if the digest then is another, or a pack is not where the index says, the slow way finds
+out what is wrong, and which chunk it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound
+from scalable_cas.format import header as encoded
+from scalable_cas.format import rows
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.kinds import BLOB, hasher
+from scalable_cas.storage import parallel
+from scalable_cas.storage.reading import OPEN, WINDOW, filled, own_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import NoReturn, Self
+
+    from scalable_cas.format.header import Header
+    from scalable_cas.storage.objects import Objects
+    from scalable_cas.storage.reading import Step
+
+    Content = bytes | memoryview
+    Chunk = tuple[bytes, int]  # name, length
+
+#: Neighbours that are read together: bytes, and pieces that one call of the system takes (IOV_MAX is 1,024,
+#: and each chunk is two: header and content).
+RUN_BYTES, RUN_CHUNKS = 1 << 20, 500
+
+
+class Run:
+    """Objects that stand one after the other in a pack: (name, row, whatever the caller needs with it)."""
+
+    __slots__ = ("length", "members", "offset", "pack")
+
+    def __init__(self, pack: bytes, offset: int) -> None:
+        self.pack = pack
+        self.offset = offset
+        self.length = 0
+        self.members: list[tuple[bytes, rows.ObjectRow, int]] = []
+
+
+def runs(wanted: Sequence[tuple[bytes, rows.ObjectRow, int]]) -> list[Run]:
+    """Join neighbours, in the order that is given. Rows of objects that are in no pack are left out."""
+    found: list[Run] = []
+    for oid, row, extra in wanted:
+        if not row.pack:
+            continue
+        run = found[-1] if found else None
+        if (
+            run is None
+            or run.pack != row.pack
+            or run.offset + run.length != row.offset
+            or run.length >= RUN_BYTES
+            or len(run.members) == RUN_CHUNKS
+        ):
+            run = Run(row.pack, row.offset)
+            found.append(run)
+        run.members.append((oid, row, extra))
+        run.length += row.stored
+    return found
+
+
+class Packfiles:
+    """Packs held open while some objects are read from them; one that cannot be opened is None."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._packs = objects.packs
+        self._open: dict[bytes, int | None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for fd in self._open.values():
+            if fd is not None:
+                os.close(fd)
+
+    def open(self, names: set[bytes]) -> None:
+        """Open those packs: before threads ask for them."""
+        for name in names - self._open.keys():
+            try:
+                self._open[name] = os.open(self._packs.path(name), OPEN)
+            except OSError:
+                self._open[name] = None
+
+    def fd(self, name: bytes) -> int | None:
+        """The descriptor of a pack that `open` was called for."""
+        return self._open[name]
+
+
+def whole(objects: Objects, head: Header, listed: ChunkList, threads: int, *, frozen: bool) -> Content:
+    """The content of a blob in chunks, digest checked.
+
+    Raises:
+        CorruptObject: naming the chunk that is damaged, or the blob if a chunk is missing or the list is
+            wrong.
+        ObjectUnreadable: a chunk cannot be read, or there is no memory for the whole.
+    """
+    oid = head.oid
+    try:
+        with Packfiles(objects) as files:
+            reader = _Reader(objects, oid, files, threads)
+            return filled(oid, head, _steps(listed, reader.fill), threads, frozen=frozen)
+    except CorruptObject as error:
+        if error.oid != oid.hex():
+            raise
+    # The index, or what we took for granted, was wrong; or a chunk is. The slow way tells, or serves.
+    fill = _Careful(objects, oid).fill
+    return filled(oid, head, _steps(listed, fill), threads, frozen=frozen)
+
+
+def stream(objects: Objects, oid: bytes, listed: ChunkList, threads: int) -> Iterator[memoryview]:
+    """Yield the content of a blob in chunks, piece by piece; each is only good until the next is asked for.
+    The digest of the whole is not checked; each chunk's is only where it is not where the index says.
+
+    Raises:
+        CorruptObject, ObjectUnreadable: as `whole`.
+    """
+    room = bytearray()
+    with Packfiles(objects) as files:
+        reader = _Reader(objects, oid, files, threads)
+        for group in groups(listed):
+            size = sum(length for _, length in group)
+            if len(room) < size:
+                room = bytearray(size)
+            part = memoryview(room)[:size]
+            reader.fill(group, part)
+            yield part
+
+
+def check(objects: Objects, oid: bytes, listed: ChunkList) -> bool:
+    """Whether the chunks of a blob make up what its name promises. False too if one of them is damaged or
+    gone, which is that chunk's fault.
+
+    Raises:
+        CorruptObject: each chunk is whole, but the list is wrong.
+        ObjectUnreadable: a chunk cannot be read.
+    """
+    running = hasher(BLOB)
+    try:
+        for piece in stream(objects, oid, listed, 1):
+            running.update(piece)
+    except CorruptObject:
+        return False
+    if running.digest() == oid:
+        return True
+    try:
+        blame(objects, oid, listed)
+    except CorruptObject as error:
+        if error.oid == oid.hex():
+            raise
+    return False
+
+
+def blame(objects: Objects, oid: bytes, listed: ChunkList) -> NoReturn:
+    """Say why the chunks of a blob do not make up what its name promises.
+
+    Raises:
+        CorruptObject: naming the chunk that is damaged, or the blob if a chunk is missing or the list is
+            wrong.
+        ObjectUnreadable: a chunk cannot be read.
+    """
+    careful = _Careful(objects, oid)
+    for chunk in listed.chunks:
+        careful.chunk(chunk)
+    raise CorruptObject(oid.hex(), "its chunks make up another content")
+
+
+def groups(listed: ChunkList) -> Iterator[list[Chunk]]:
+    """The chunks of a blob, some megabytes at a time."""
+    group: list[Chunk] = []
+    total = 0
+    for chunk in listed.chunks:
+        group.append(chunk)
+        total += chunk[1]
+        if total >= WINDOW:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+def _steps(listed: ChunkList, fill: Callable[[list[Chunk], memoryview], None]) -> Iterator[Step]:
+    for group in groups(listed):
+        yield sum(length for _, length in group), lambda part, group=group: fill(group, part)  # type: ignore[misc]
+
+
+class _Careful:
+    """Fetches chunks one by one, each checked, wherever it lies. ``oid``: the blob that they are of."""
+
+    def __init__(self, objects: Objects, oid: bytes) -> None:
+        self._objects = objects
+        self._oid = oid.hex()
+
+    def chunk(self, chunk: Chunk) -> Content:
+        """One chunk's content.
+
+        Raises:
+            CorruptObject: it is damaged; or it is gone, or is none, which makes the blob damaged.
+            ObjectUnreadable: it cannot be read.
+        """
+        name, length = chunk
+        try:
+            head, content = self._objects.stored(name, largest=length)
+        except ObjectNotFound as error:
+            raise CorruptObject(self._oid, f"its chunk {name.hex()} is missing") from error
+        if isinstance(content, ChunkList) or head.kind != BLOB or len(content) != length:
+            raise CorruptObject(self._oid, f"its chunk {name.hex()} is of another kind or size")
+        return content
+
+    def fill(self, group: list[Chunk], target: memoryview) -> None:
+        """Put the contents of some chunks one after the other into ``target``."""
+        at = 0
+        for chunk in group:
+            target[at : at + chunk[1]] = self.chunk(chunk)
+            at += chunk[1]
+
+
+class _Reader:
+    """The quick way."""
+
+    def __init__(self, objects: Objects, oid: bytes, files: Packfiles, threads: int) -> None:
+        self._objects = objects
+        self._careful = _Careful(objects, oid)
+        self._files = files
+        self._threads = threads
+
+    def fill(self, group: list[Chunk], target: memoryview) -> None:
+        """Put the contents of some chunks one after the other into ``target``."""
+        known = self._objects.known([oid for oid, _ in group])
+        wanted, others, at = [], [], 0
+        for oid, length in group:
+            row = known.get(oid)
+            if row is not None and row.pack and row.size == length and row.coding != encoded.CHUNKED:
+                wanted.append((oid, row, at))
+            else:
+                others.append((oid, length, at))
+            at += length
+        found = runs(wanted)
+        self._files.open({run.pack for run in found})
+        jobs: list[Run | tuple[bytes, int, int]] = [*found, *others]
+
+        def work(job: Run | tuple[bytes, int, int]) -> None:
+            if isinstance(job, Run) and self._read(job, target):
+                return
+            for oid, length, start in _members(job):
+                target[start : start + length] = self._careful.chunk((oid, length))
+
+        parallel.each(work, jobs, self._threads)
+
+    def _read(self, run: Run, target: memoryview) -> bool:
+        """Read a run; False if that did not go as expected, and each of its chunks must be looked for."""
+        fd = self._files.fd(run.pack)
+        if fd is None:
+            return False
+        try:
+            if all(row.coding == encoded.RAW for _, row, _ in run.members):
+                aside = memoryview(bytearray(encoded.HEADER_BYTES))
+                parts: list[memoryview] = []
+                for _, row, start in run.members:
+                    parts += (aside, target[start : start + row.size])
+                return os.preadv(fd, parts, run.offset) == run.length
+            data = memoryview(os.pread(fd, run.length, run.offset))
+            at = 0
+            for oid, row, start in run.members:
+                piece = data[at : at + row.stored]
+                head = own_header(oid, piece)
+                encoded.decode_into(head, piece[encoded.HEADER_BYTES :], target[start : start + row.size])
+                at += row.stored
+        except (OSError, CorruptObject, MalformedObject):
+            return False
+        return True
+
+
+def _members(job: Run | tuple[bytes, int, int]) -> list[tuple[bytes, int, int]]:
+    return [(oid, row.size, start) for oid, row, start in job.members] if isinstance(job, Run) else [job]

@@ -1,0 +1,218 @@
+"""Objects by themselves, named by no entry: stored from memory or from a file that is read once, and written
+out again, in memory of a few dozen megabytes whatever their size. Keeps I1 and I2.
+"""
+
+from __future__ import annotations
+
+import io
+
+from scalable_cas.errors import CollectedMeanwhile, StoreReadOnly
+from scalable_cas.format.chunking import SMALLEST
+from scalable_cas.format.kinds import BLOB, hasher, object_id
+from scalable_cas.storage.cutting import Blob, ChunkWriter, window_at
+from scalable_cas.storage.parallel import cores
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO
+
+    from scalable_cas.format.header import Header
+    from scalable_cas.storage.index import Index
+    from scalable_cas.storage.loose import Placed
+    from scalable_cas.storage.objects import Objects
+
+    Progress = Callable[[int], None]
+
+#: A run of zeros from this length on is left out of a file: a hole begins and ends at a block, and asking the
+#: file system for one costs as much as writing some blocks.
+HOLE = 64 << 10
+
+
+class ObjectAccess:
+    """The part of `StoreCore` that stores and reads single objects."""
+
+    if TYPE_CHECKING:
+        root: str
+        read_only: bool
+        strict: bool
+        objects: Objects
+        index: Index
+
+        def flush(self) -> None:
+            """Write what is queued."""
+
+    def put_object(self, kind: int, content: bytes | bytearray | memoryview) -> bytes:
+        """Store an object by itself, named by no entry, and return its name. gc removes it unless it is
+        pinned.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        return put_object(self, kind, content)
+
+    def put_stream(
+        self, file: BinaryIO, *, progress: Callable[[int], None] | None = None
+    ) -> tuple[bytes, int]:
+        """Store what is left to read of ``file`` as a blob, in memory of a few dozen megabytes whatever its
+        length; named by no entry, as in `put_object`. ``progress`` is told the number of bytes so far.
+
+        Returns:
+            Its name, and its length in bytes.
+
+        Raises:
+            StoreReadOnly, StoreBusy: it cannot be written.
+        """
+        return put_stream(self, file, progress)
+
+    def read_stream(
+        self, oid: bytes, file: BinaryIO, *, progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Write the content of a blob to ``file``, which is empty, and return its length in bytes. Where the
+        file can be seeked in, long runs of zeros become holes.
+
+        Only when this returns is the digest checked: write to a file of another name, and rename it then.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `Objects.get`.
+            OSError: of the file.
+        """
+        self.flush()
+        return read_stream(self, oid, file, progress)
+
+    def get_object(self, oid: bytes) -> tuple[Header, bytes | memoryview]:
+        """The header and the checked content of an object, also of one that is still in the queue.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `Objects.get`.
+        """
+        self.flush()
+        return self.objects.get(oid, threads=cores())
+
+
+def put_object(store: ObjectAccess, kind: int, content: bytes | bytearray | memoryview) -> bytes:
+    """Store an object by itself and return its name: `StoreCore.put_object`."""
+    view = memoryview(content).cast("B") if len(content) else memoryview(b"")
+    oid = object_id(kind, view, cores())
+
+    def put() -> dict[bytes, Placed]:
+        return store.objects.put_all([(kind, oid, view, 1)], sync=store.strict, least=2)
+
+    _publish(store, put)
+    return oid
+
+
+def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -> tuple[bytes, int]:
+    """Store the rest of a file as a blob: `StoreCore.put_stream`."""
+    room = memoryview(bytearray(window_at(0)))
+    start = file.tell() if file.seekable() else None
+    held = _fill(file, room, 0)
+    if held < SMALLEST:
+        return put_object(store, BLOB, room[:held]), held
+    found: tuple[bytes, int] | None = None
+
+    def put() -> dict[bytes, Placed]:
+        nonlocal found, held
+        if found is not None:  # once more, because a collector came between
+            if start is None:
+                raise CollectedMeanwhile(store.root)
+            file.seek(start)
+            held = _fill(file, room, 0)
+        found, placed = _cut(store, file, room, held, progress)
+        return placed
+
+    _publish(store, put)
+    assert found is not None
+    return found
+
+
+def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> None:
+    """Put objects without the lock, then name them under it, if they are still there."""
+    if store.read_only:
+        raise StoreReadOnly(store.root, "it is read-only")
+    epoch = store.index.number("epoch")
+    placed = put()
+
+    def change(changes: Any) -> None:
+        nonlocal placed
+        current, again = changes.settle_epoch(epoch)
+        if again and not store.objects.still(placed):  # a collector was at work since, and took some
+            placed = put()
+        rows = {oid: place.row(current) for oid, place in placed.items() if place.epoch != current}
+        changes.put_sorted("objects", rows)
+
+    store.index.write(change)
+
+
+def _cut(
+    store: ObjectAccess, file: BinaryIO, room: memoryview, held: int, progress: Progress | None
+) -> tuple[tuple[bytes, int], dict[bytes, Placed]]:
+    """Hash and store a file in one pass; its first ``held`` bytes are in ``room`` already. Its name and its
+    length are known at the end.
+    """
+    hashed = 0
+    whole = hasher(BLOB, cores())
+    with ChunkWriter(store.objects, sync=store.strict) as writer:
+        blob = Blob(writer)
+        while True:
+            last = held < len(room)
+            whole.update(room[hashed:held])
+            done = blob.feed(room[:held], last=last)
+            if progress is not None:
+                progress(blob.size)
+            if last:
+                break
+            rest, wanted = held - done, window_at(blob.size)
+            larger = room if wanted <= len(room) else memoryview(bytearray(wanted))
+            larger[:rest] = room[done:held]  # memmove: the two may overlap
+            room, hashed = larger, rest
+            held = _fill(file, room, rest)
+        oid = whole.digest()
+        blob.finish(oid)
+        writer.finish()
+        return (oid, blob.size), writer.placed
+
+
+def _fill(file: BinaryIO, room: memoryview, held: int) -> int:
+    """Read until ``room`` is full or the file ends; returns how many bytes are there."""
+    while held < len(room):
+        count = file.readinto(room[held:])  # type: ignore[attr-defined]  # every binary file has it
+        if not count:
+            break
+        held += count
+    return held
+
+
+def read_stream(store: ObjectAccess, oid: bytes, file: BinaryIO, progress: Progress | None) -> int:
+    """Write the content of a blob to a file: `StoreCore.read_stream`."""
+    head, pieces = store.objects.pieces(oid, threads=cores())
+    running, size, end = hasher(head.kind, cores()), 0, 0
+    holes = file.seekable()
+    for piece in pieces:
+        running.update(piece)
+        for at in range(0, len(piece), HOLE):
+            part = piece[at : at + HOLE]
+            if holes and len(part) == HOLE and not (part[0] or part[-1]) and bytes(part) == _ZEROS:
+                continue
+            if end < size + at:
+                file.seek(size + at - end, io.SEEK_CUR)
+            _write(file, part)
+            end = size + at + len(part)
+        size += len(piece)
+        if progress is not None:
+            progress(size)
+    if end < size:
+        file.seek(size - end, io.SEEK_CUR)
+        file.truncate()
+    if running.digest() != oid:
+        store.objects.blame(oid)
+    return size
+
+
+_ZEROS = bytes(HOLE)
+
+
+def _write(file: BinaryIO, part: memoryview) -> None:
+    """Write all of it: an unbuffered file may take less."""
+    while len(part):
+        part = part[file.write(part) :]
