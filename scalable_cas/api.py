@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from scalable_cas import config
 from scalable_cas.errors import NothingFound, ObjectNotFound, ScalableCasError
-from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.kinds import BLOB, KIND_NAMES
 from scalable_cas.store.core import StoreCore
 
@@ -32,7 +31,7 @@ class NotABlob(ScalableCasError):
 
 class ObjectInfo:
     """What is known of an object without reading it: ``kind`` ("blob", "value", …), ``size`` of its content
-    and ``stored`` size of its file, both in bytes.
+    and ``stored`` size, with its chunks if it has some, both in bytes.
     """
 
     __slots__ = ("kind", "size", "stored")
@@ -121,9 +120,10 @@ class Store(StoreCore):
             ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
             CorruptObject, ObjectUnreadable: its header is damaged, or cannot be read.
         """
-        name = self._object(oid)
-        head = self.objects.head(name)
-        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, HEADER_BYTES + head.stored_size)
+        from scalable_cas.ops.listing import stored_size
+
+        head = self.objects.head(self._object(oid))
+        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, stored_size(self.objects, head))
 
     def _object(self, oid: str) -> bytes:
         from scalable_cas.ops.selection import select_object

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.format.header import Header
     from scalable_cas.format.record import Record
+    from scalable_cas.storage.objects import Objects
     from scalable_cas.store.core import StoreCore
 
 
@@ -161,16 +162,33 @@ def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
         head = store.objects.head(oid)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
         return row | {"problem": str(error)}
-    row |= {"size": head.raw_size, "stored": HEADER_BYTES + head.stored_size, "coding": _coding(head)}
-    if head.coding != CHUNKED:
-        return row | {"chunks": 0}
+    row |= {"size": head.raw_size, "coding": _coding(head), "chunks": 0}
     try:
-        names = [name for _, name in children(store.objects, kind, oid)]
+        names = chunk_names(store.objects, head)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
         return row | {"problem": str(error)}
-    known = store.objects.known(list(set(names)))
-    row["stored"] += sum(item.stored for item in known.values())
-    return row | {"chunks": len(names)}
+    return row | {"stored": stored_size(store.objects, head), "chunks": len(names)}
+
+
+def chunk_names(objects: Objects, head: Header) -> list[bytes]:
+    """The chunks of an object in their order; none of one that is not stored in chunks.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: the list cannot be read.
+    """
+    if head.coding != CHUNKED:
+        return []
+    return [name for _, name in children(objects, head.kind, head.oid)]
+
+
+def stored_size(objects: Objects, head: Header) -> int:
+    """What an object takes in bytes, with its chunks, each once; those that other objects share too.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: as `chunk_names`.
+    """
+    known = objects.known(list(set(chunk_names(objects, head))))
+    return HEADER_BYTES + head.stored_size + sum(row.stored for row in known.values())
 
 
 def _coding(head: Header) -> str:

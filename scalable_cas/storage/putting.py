@@ -46,7 +46,7 @@ def put_all(store: Objects, objects: Sequence[New], *, sync: bool, least: int) -
         kind, oid, content, item = new
         if oid in placed:
             continue
-        there = _whole(store, kind, oid, len(content), known[oid]) if oid in known else None
+        there = whole(store, kind, oid, len(content), known[oid]) if oid in known else None
         if there is not None:
             placed |= there
         elif in_chunks(kind, content, item):
@@ -104,7 +104,7 @@ def _pack(store: Objects, objects: dict[bytes, New], *, sync: bool) -> dict[byte
     return placed
 
 
-def _whole(
+def whole(
     store: Objects, kind: int, oid: bytes, size: int, row: rows.ObjectRow
 ) -> dict[bytes, Placed] | None:
     """Where the index says that an object is, with its chunks, if it is there and whole; None if it must

@@ -11,6 +11,7 @@ from scalable_cas.format.chunking import SMALLEST
 from scalable_cas.format.kinds import BLOB, hasher, object_id
 from scalable_cas.storage.cutting import Blob, ChunkWriter, window_at
 from scalable_cas.storage.parallel import cores
+from scalable_cas.storage.putting import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,12 +152,12 @@ def _cut(
     length are known at the end.
     """
     hashed = 0
-    whole = hasher(BLOB, cores())
+    running = hasher(BLOB, cores())
     with ChunkWriter(store.objects, sync=store.strict) as writer:
         blob = Blob(writer)
         while True:
             last = held < len(room)
-            whole.update(room[hashed:held])
+            running.update(room[hashed:held])
             done = blob.feed(room[:held], last=last)
             if progress is not None:
                 progress(blob.size)
@@ -167,10 +168,14 @@ def _cut(
             larger[:rest] = room[done:held]  # memmove: the two may overlap
             room, hashed = larger, rest
             held = _fill(file, room, rest)
-        oid = whole.digest()
-        blob.finish(oid)
-        writer.finish()
-        return (oid, blob.size), writer.placed
+        oid = running.digest()
+        row = store.objects.known((oid,)).get(oid)
+        there = whole(store.objects, BLOB, oid, blob.size, row) if row is not None else None
+        if there is None:
+            blob.finish(oid)
+            writer.finish()
+            there = writer.placed
+        return (oid, blob.size), there
 
 
 def _fill(file: BinaryIO, room: memoryview, held: int) -> int:
@@ -201,9 +206,9 @@ def read_stream(store: ObjectAccess, oid: bytes, file: BinaryIO, progress: Progr
         size += len(piece)
         if progress is not None:
             progress(size)
-    if end < size:
-        file.seek(size - end, io.SEEK_CUR)
-        file.truncate()
+    if end < size:  # a hole at the end is one only if something stands behind it
+        file.seek(size - end - 1, io.SEEK_CUR)
+        file.write(b"\0")
     if running.digest() != oid:
         store.objects.blame(oid)
     return size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
+from pathlib import Path
 from zlib import crc32
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,6 +123,31 @@ def test_without_the_extension_cuts_have_a_fixed_size(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyfastcdc.cy", None)
     chunker, ends = chunking.cuts(memoryview(NOISE)[:100_000], 0, 1, last=True)
     assert (chunker, ends) == (chunking.FIXED, [32768, 65536, 98304, 100_000])
+
+
+VECTORS = json.loads((Path(__file__).parents[2] / "fixtures/chunks-v1.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS["lists"], ids=str)
+def test_vectors_of_lists(vector):
+    data, parts = bytes.fromhex(vector["object"]), [part.encode() for part in vector["chunks"]]
+    head = header.unpack(data)
+    whole = b"".join(parts)
+    assert (head.kind, head.coding, head.raw_size) == (kinds.BLOB, header.CHUNKED, len(whole))
+    assert head.oid == blake3(whole).digest()
+    found = chunking.unpack(data[64:], head.raw_size)
+    assert found.chunker == vector["chunker"]
+    assert list(found.chunks) == [(blake3(part).digest(), len(part)) for part in parts]
+    assert data == head.pack() + found.pack()
+
+
+@pytest.mark.parametrize("vector", VECTORS["shuffled"], ids=str)
+def test_vectors_of_the_shuffle(vector):
+    content, mixed = bytes.fromhex(vector["content"]), bytes.fromhex(vector["shuffled"])
+    assert shuffle.shuffle(content, vector["item"]) == mixed
+    back = bytearray(len(content))
+    shuffle.unshuffle_into(mixed, vector["item"], memoryview(back))
+    assert back == content
 
 
 # --- shuffle ------------------------------------------------------------------------------------------------
