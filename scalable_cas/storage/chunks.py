@@ -16,7 +16,6 @@ from itertools import accumulate, zip_longest
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound
 from scalable_cas.format import header as encoded
 from scalable_cas.format import rows
-from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.header import CHUNKED
 from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.pack import HEAD_BYTES
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, NoReturn, Self
 
+    from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
     from scalable_cas.storage.objects import Objects
     from scalable_cas.storage.reading import Step
@@ -253,10 +253,10 @@ class _Careful:
         """
         name, length = chunk
         try:
-            head, content = self._objects.stored(name, largest=length)
+            head, content = self._objects.in_one(name, largest=length)
         except ObjectNotFound as error:
             raise CorruptObject(self._oid, f"its chunk {name.hex()} is missing") from error
-        if isinstance(content, ChunkList) or head.kind != BLOB or len(content) != length:
+        if head.kind != BLOB or len(content) != length:
             raise CorruptObject(self._oid, f"its chunk {name.hex()} is of another kind or size")
         return content
 

@@ -212,6 +212,8 @@ class Blob:
         """Store what can be cut of the next bytes, and return how many that is; the rest is to be handed in
         again with what follows it. Until the ``last``, at least `window_at` bytes.
         """
+        if not len(view):  # the stream ended where a chunk did
+            return 0
         lengths, zeros = self._cut(view, last=last)
         pieces, at = [], 0
         for length in lengths:

@@ -90,6 +90,27 @@ class Objects:
         )
         return found
 
+    def in_one(self, oid: bytes, *, largest: int | None = None) -> tuple[Header, Content]:
+        """The same from a copy that is no list: what a chunk must have, though the same content may also be
+        stored in chunks, as a blob by itself.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+
+        def no_list(found: tuple[Header, Content | ChunkList]) -> tuple[Header, Content]:
+            head, content = found
+            if isinstance(content, ChunkList):
+                raise CorruptObject(oid.hex(), "a chunk cannot be a list of chunks")
+            return head, content
+
+        found: tuple[Header, Content] = self._read(
+            oid,
+            lambda: no_list(self.loose.get(oid, largest=largest)),
+            lambda spot: no_list(self.packed(oid, spot, 1, largest)),
+        )
+        return found
+
     def pieces(self, oid: bytes, *, threads: int = 1) -> tuple[Header, Iterator[memoryview]]:
         """Return the header of an object, and its content piece by piece, each of which is only good until
         the next is asked for. The digest of the whole is the caller's to check.

@@ -146,7 +146,7 @@ def _with_chunks(store: Objects, oid: bytes, place: Placed, listed: ChunkList) -
         if name in found:
             continue
         row = known.get(name)
-        if row is None or row.size != length:
+        if row is None or row.size != length or row.coding == encoded.CHUNKED:
             return None
         if row.pack not in packs:
             packs[row.pack] = store.packs.stat(row.pack) if row.pack else None

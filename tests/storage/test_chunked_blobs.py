@@ -28,6 +28,7 @@ from scalable_cas.ops.verify import repair
 from scalable_cas.storage import cutting, memory, parallel, reading
 from scalable_cas.storage.objects import Objects
 from scalable_cas.store.folding import execute_repack, plan_repack
+from scalable_cas.store.rebuild import fill_index
 from tests.support.processes import run
 from tests.support.stores import (
     assert_whole,
@@ -130,7 +131,7 @@ def test_chunks_begin_at_a_megabyte(store, size):
 
 
 def assert_same_as_stream(store, content):
-    assert store.put_stream(io.BytesIO(content)) == (object_id(BLOB, content), len(content))
+    assert store.put_stream(io.BytesIO(content)) == object_id(BLOB, content)
     out = io.BytesIO()
     assert store.read_stream(object_id(BLOB, content), out) == len(content)
     assert out.getvalue() == content
@@ -161,12 +162,18 @@ MADE = {"noise": noise(3, 3 << 20), "zeros": bytes(3 << 20), "text": b"a line of
 def test_any_stream_comes_back(tmp_path_factory, parts):
     content = b"".join(MADE[kind][:size] for kind, size in parts)
     with Store.init(tmp_path_factory.mktemp("store")) as store:
-        assert store.put_stream(Dribble(content)) == (object_id(BLOB, content), len(content))
+        assert store.put_stream(Dribble(content)) == object_id(BLOB, content)
         out = io.BytesIO()
         store.read_stream(object_id(BLOB, content), out)
         assert out.getvalue() == content
         assert store.get_bytes(name_of(content)) == content
         assert store.verify().findings == []
+
+
+@pytest.mark.parametrize("size", [8 << 20, 16 << 20, (16 << 20) + 1])
+def test_a_stream_of_zeros_that_ends_where_a_chunk_does(store, size):
+    assert_same_as_stream(store, bytes(size))
+    assert store.verify().findings == []
 
 
 def test_a_stream_is_cut_as_the_same_bytes_in_memory_are(store):
@@ -428,9 +435,34 @@ def test_a_chunk_that_is_a_list_is_refused_and_not_followed_for_ever(store):
     packed = chunking.ChunkList(0, 5, [(oid, 5)]).pack()
     head = header.Header(BLOB, header.CHUNKED, 0, 5, len(packed), oid)
     store.objects.loose.put_encoded(head, packed)
-    with pytest.raises(CorruptObject, match="another"):
+    with pytest.raises(CorruptObject, match="cannot be a list"):
         store.objects.get(oid)
     assert [item.subject for item in store.verify().findings] == [oid.hex()]
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_content_that_is_a_blob_in_chunks_and_a_chunk_of_another(store, rebuilt):
+    """Chunks far behind are larger than what is stored in chunks by itself."""
+    content, rest = noise(1, 1_500_000), noise(2, 5000)
+    oid = bytes.fromhex(store.put_bytes(content))
+    store.pin([oid])
+    other = object_id(BLOB, content + rest)
+    with cutting.ChunkWriter(store.objects, sync=False) as writer:
+        pieces = {object_id(BLOB, part): memoryview(part) for part in (content, rest)}
+        writer.store(pieces, 1)
+        chunks = [(name, len(part)) for name, part in pieces.items()]
+        writer.list_chunks(other, chunking.ChunkList(0, len(content + rest), chunks))
+        writer.finish()
+    rows = {name: place.row(0) for name, place in writer.placed.items()}
+    store.index.write(lambda changes: changes.put_sorted("objects", rows))
+    store.pin([other])
+    if rebuilt:
+        fill_index(store.index, store.journal, store.objects)
+    for _ in range(2):
+        assert store.get_bytes(other.hex()) == content + rest
+        assert store.get_bytes(oid.hex()) == content
+        assert store.verify().findings == []
+        store.gc()
 
 
 def test_an_index_that_lies_about_a_chunk_costs_time_and_no_truth(store):
@@ -713,8 +745,7 @@ class Sparse(io.RawIOBase):
         return count
 size, every = int(sys.argv[1]), int(sys.argv[2])
 with Store.init(os.environ["SCALABLE_CACHE_DIR"]) as store:
-    oid, length = store.put_stream(Sparse(size, every))
-    assert length == size
+    oid = store.put_stream(Sparse(size, every))
     with open(sys.argv[3], "wb") as file:
         assert store.read_stream(oid, file) == size
     stored = store.stat(oid.hex()).stored

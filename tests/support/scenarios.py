@@ -163,7 +163,7 @@ def chunks():
         call("cut", n)
     content = cut.__wrapped__(12) + bytes(100_000)
     with suppress(ScalableCasError), Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
-        oid, _ = store.put_stream(io.BytesIO(content))
+        oid = store.put_stream(io.BytesIO(content))
         assert store.get_bytes(oid.hex()) == content
 
 
