@@ -65,7 +65,7 @@ def _named(session: Session, file: BinaryIO, store: Store | None, label: str, si
                 report(done, size)
 
         if store is not None:
-            return store.put_stream(file, progress=tell)[0].hex()
+            return store.put_stream(file, progress=tell).hex()
         running, done = hasher(BLOB, cores()), 0
         piece = memoryview(bytearray(_PIECE))
         while length := file.readinto(piece):  # type: ignore[attr-defined]  # every binary file has it; typeshed's BinaryIO lacks it

@@ -62,16 +62,18 @@ class Objects:
             ObjectUnreadable: the system would not let us read it, or there is no memory for it.
         """
 
-        def content_of(found: tuple[Header, Content | ChunkList]) -> tuple[Header, Content]:
+        def content_of(
+            found: tuple[Header, Content | ChunkList], spot: Spot | None = None
+        ) -> tuple[Header, Content]:
             head, content = found
             if isinstance(content, ChunkList):
-                return head, chunks.whole(self, head, content, threads, frozen=frozen)
+                return head, chunks.whole(self, head, content, threads, frozen=frozen, spot=spot)
             return head, content
 
         found: tuple[Header, Content] = self._read(
             oid,
             lambda: content_of(self.loose.get(oid, threads=threads, largest=largest, frozen=frozen)),
-            lambda spot: content_of(self.packed(oid, spot, threads, largest, frozen=frozen)),
+            lambda spot: content_of(self.packed(oid, spot, threads, largest, frozen=frozen), spot),
         )
         return found
 
@@ -85,6 +87,27 @@ class Objects:
             oid,
             lambda: self.loose.get(oid, largest=largest),
             lambda spot: self.packed(oid, spot, 1, largest),
+        )
+        return found
+
+    def in_one(self, oid: bytes, *, largest: int | None = None) -> tuple[Header, Content]:
+        """The same from a copy that is no list: what a chunk must have, though the same content may also be
+        stored in chunks, as a blob by itself.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+
+        def no_list(found: tuple[Header, Content | ChunkList]) -> tuple[Header, Content]:
+            head, content = found
+            if isinstance(content, ChunkList):
+                raise CorruptObject(oid.hex(), "a chunk cannot be a list of chunks")
+            return head, content
+
+        found: tuple[Header, Content] = self._read(
+            oid,
+            lambda: no_list(self.loose.get(oid, largest=largest)),
+            lambda spot: no_list(self.packed(oid, spot, 1, largest)),
         )
         return found
 

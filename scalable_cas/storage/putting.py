@@ -140,14 +140,13 @@ def whole(
 def _with_chunks(store: Objects, oid: bytes, place: Placed, listed: ChunkList) -> dict[bytes, Placed] | None:
     """A blob in chunks, and those, if all are there."""
     known = store.known([name for name, _ in listed.chunks])
-    place.parts = tuple(name for name, _ in listed.chunks)
     found = {oid: place}
     packs: dict[bytes, os.stat_result | None] = {}
     for name, length in listed.chunks:
         if name in found:
             continue
         row = known.get(name)
-        if row is None or row.size != length:
+        if row is None or row.size != length or row.coding == encoded.CHUNKED:
             return None
         if row.pack not in packs:
             packs[row.pack] = store.packs.stat(row.pack) if row.pack else None

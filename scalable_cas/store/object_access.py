@@ -53,17 +53,15 @@ class ObjectAccess:
         """
         return put_object(self, kind, content)
 
-    def put_stream(
-        self, file: BinaryIO, *, progress: Callable[[int], None] | None = None
-    ) -> tuple[bytes, int]:
+    def put_stream(self, file: BinaryIO, *, progress: Callable[[int], None] | None = None) -> bytes:
         """Store what is left to read of ``file`` as a blob, in memory of a few dozen megabytes whatever its
-        length; named by no entry, as in `put_object`. ``progress`` is told the number of bytes so far.
-
-        Returns:
-            Its name, and its length in bytes.
+        length, and return its name. It is named by no entry, as in `put_object`. ``progress`` is told the
+        number of bytes so far.
 
         Raises:
             StoreReadOnly, StoreBusy: it cannot be written.
+            CollectedMeanwhile: gc came between, and the file cannot be seeked in.
+            OSError: of the file.
         """
         return put_stream(self, file, progress)
 
@@ -109,28 +107,27 @@ def put_object(store: ObjectAccess, kind: int, content: bytes | bytearray | memo
     return oid
 
 
-def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -> tuple[bytes, int]:
+def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -> bytes:
     """Store the rest of a file as a blob: `StoreCore.put_stream`."""
     room = memoryview(bytearray(window_at(0)))
     start = file.tell() if file.seekable() else None
     held = _fill(file, room, 0)
     if held < SMALLEST:
-        return put_object(store, BLOB, room[:held]), held
-    found: tuple[bytes, int] | None = None
+        return put_object(store, BLOB, room[:held])
+    oid = b""
 
     def put() -> dict[bytes, Placed]:
-        nonlocal found, held
-        if found is not None:  # once more, because a collector came between
+        nonlocal oid, held
+        if oid:  # once more, because a collector came between
             if start is None:
                 raise CollectedMeanwhile(store.root)
             file.seek(start)
             held = _fill(file, room, 0)
-        found, placed = _cut(store, file, room, held, progress)
+        oid, placed = _cut(store, file, room, held, progress)
         return placed
 
     _publish(store, put)
-    assert found is not None
-    return found
+    return oid
 
 
 def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> None:
@@ -153,9 +150,9 @@ def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> Non
 
 def _cut(
     store: ObjectAccess, file: BinaryIO, room: memoryview, held: int, progress: Progress | None
-) -> tuple[tuple[bytes, int], dict[bytes, Placed]]:
-    """Hash and store a file in one pass; its first ``held`` bytes are in ``room`` already. Its name and its
-    length are known at the end.
+) -> tuple[bytes, dict[bytes, Placed]]:
+    """Hash and store a file in one pass; its first ``held`` bytes are in ``room`` already. Its name is
+    known at the end.
     """
     hashed = 0
     running = hasher(BLOB, cores())
@@ -181,7 +178,7 @@ def _cut(
             blob.finish(oid)
             writer.finish()
             there = writer.placed
-        return (oid, blob.size), there
+        return oid, there
 
 
 def _fill(file: BinaryIO, room: memoryview, held: int) -> int:

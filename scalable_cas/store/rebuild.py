@@ -12,7 +12,7 @@ from __future__ import annotations
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.header import HEADER_BYTES, Header
+from scalable_cas.format.header import CHUNKED, HEADER_BYTES, Header
 from scalable_cas.format.pack import read_table
 from scalable_cas.storage.journal import SegmentFault
 from scalable_cas.storage.reading import own_header
@@ -138,14 +138,17 @@ class _Filling:
 
         def change(changes: Changes) -> None:
             for oid, (head, pack, offset) in batch:
-                if (
-                    changes.object_row(oid) is None
-                ):  # else a neighbour has named it since, or it is there twice
+                # Else a neighbour has named it since, or it is there twice. Of two forms of a blob the one
+                # that is no list counts: the blob may be a chunk of another, which must not be a list.
+                row = changes.object_row(oid)
+                if row is None or row.coding == CHUNKED != head.coding:
                     # the present epoch: a collector that began before must not take what was named meanwhile
                     epoch, stored = changes.number("epoch"), HEADER_BYTES + head.stored_size
-                    row = rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset)
-                    changes.put_object(oid, row)
-                    self._result.objects += 1
+                    changes.put_object(
+                        oid,
+                        rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset),
+                    )
+                    self._result.objects += row is None
 
         self._index.write(change)
         self._tell()
