@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from scalable_cas.errors import RemoteError, RemoteFileMissing
 from scalable_cas.remotes import fs, retry
@@ -21,7 +21,6 @@ from scalable_cas.remotes.base import PerProcess, RemoteFile, Traffic, check_nam
 from scalable_cas.remotes.bodies import Source, pieces
 from scalable_cas.remotes.parallel import Parts, cancel, finish
 from scalable_cas.remotes.retry import Setback
-from scalable_cas.remotes.s3_answers import Answer
 from scalable_cas.remotes.s3_client import Client, refusal
 from scalable_cas.remotes.s3_upload import MARK, PART, Upload
 
@@ -118,6 +117,8 @@ class S3Remote:
         if (_whole_size(answer), answer.get("ETag", "")) != found:
             answer["Body"].close()
             raise Setback("final", self._changed(name))
+        if answer["ContentLength"] != min(PART, found[0] - offset):  # it would run over, or leave a hole
+            self._wrong(name, answer, "the server does not answer ranges rightly")
         for piece in self._pieces(answer):
             target.write_at(offset, piece)
             offset += len(piece)
@@ -134,14 +135,19 @@ class S3Remote:
             if refusal(error).no_such_range:
                 return None
             raise
+        size = answer.get("ContentLength")
+        if size is None:
+            self._wrong(name, answer, "the server does not say how large it is")
         if part is not None:
-            said = answer.get("ContentRange", "")
             # an empty file has no range; some servers then send the whole, which is nothing
-            if not said.startswith(f"bytes {part[0]}-") and answer["ContentLength"]:
-                answer["Body"].close()
-                reason = "the server does not answer ranges rightly; use another server"
-                raise Setback("final", RemoteError(self.url, name, reason))
+            asked_for = not size or answer.get("ContentRange", "").startswith(f"bytes {part[0]}-")
+            if not asked_for or size > (size if part[1] is None else part[1]):
+                self._wrong(name, answer, "the server does not answer ranges rightly")
         return answer
+
+    def _wrong(self, name: str, answer: Any, reason: str) -> NoReturn:
+        answer["Body"].close()
+        raise Setback("final", RemoteError(self.url, name, f"{reason}; use another server"))
 
     def _pieces(self, answer: Any) -> Iterator[bytes]:
         for piece in pieces(answer["Body"], answer["ContentLength"], self.limits):
@@ -178,10 +184,15 @@ class S3Remote:
         asked = {"Bucket": self.bucket, "Prefix": self._base + prefix}
         if after:
             asked["StartAfter"] = self._base + after
+        last = ""
         while True:
             page = self.persist("", "list", lambda _: self.boto.list_objects_v2(**asked))
             for found in page.get("Contents", ()):
-                name = found["Key"].removeprefix(self._base)
+                if found["Key"] <= last:  # S3 Express; what builds on the order would miss files
+                    reason = "the server does not list names in order; use another kind of bucket"
+                    raise RemoteError(self.url, "", reason)
+                last = found["Key"]
+                name = last.removeprefix(self._base)
                 if well_named(name):  # others, such as the "folders" that consoles make, are not ours
                     yield RemoteFile(name, found["Size"])
             token = page.get("NextContinuationToken")
@@ -274,10 +285,7 @@ class S3Remote:
             self._single_deletes = True
             return False
         for failed in answer.get("Errors", ()):
-            code = failed.get("Code", "")
-            said = Answer(403 if code == "AccessDenied" else 500, code, failed.get("Message", ""))
-            if not said.missing:
-                raise said.error(self.url, failed["Key"].removeprefix(self._base), "delete")
+            self._delete_one(failed["Key"])  # tried again there, and put into words
         return True
 
     # --- the rest ----------------------------------------------------------------------------------------

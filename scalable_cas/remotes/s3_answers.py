@@ -108,6 +108,12 @@ class Answer(NamedTuple):
                 name,
                 f"access denied: these credentials may not {doing} here; ask the bucket's owner, or {_KEYS}",
             )
+        if self.status in (301, 302, 307, 308):
+            return RemoteError(
+                url,
+                name,
+                "the server sends us elsewhere; check AWS_ENDPOINT_URL (http or https?) and AWS_REGION",
+            )
         said = " ".join(self.message.split())[:200]
         said = f" ({said})" if said else ""
         if self.kind == "busy":

@@ -42,7 +42,7 @@ class Client:
         self.limits = settings.limits
         self.boto, self.sums = self._made(settings, endpoint)
         self.boto.meta.events.register("before-send.s3", _counter(traffic))
-        self._greet()
+        self._look_up()
 
     def _made(self, settings: Settings, endpoint: str | None) -> tuple[Any, bool]:
         """A client, made twice where it does not lead to Amazon: only a client tells where the chain of
@@ -60,6 +60,7 @@ class Client:
         )
         try:
             session = boto3.session.Session()
+            self._find_credentials(session)
             client = session.client("s3", config=common)
             host = urlsplit(client.meta.endpoint_url).hostname or ""
             if host.endswith(_AMAZON) and endpoint is None:
@@ -74,9 +75,33 @@ class Client:
                 s3=None if chosen else {"addressing_style": "path"},
             )
             where = {} if endpoint is None or not host.endswith(_AMAZON) else {"endpoint_url": endpoint}
-            return session.client("s3", config=common.merge(other), **where), False
+            client = session.client("s3", config=common.merge(other), **where)
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
             raise ConfigError(self.url, f"the settings of AWS cannot be used: {_line(error)}") from error
+        client.meta.events.register_last("before-parameter-build.s3", _stay_here)
+        return client, False
+
+    def _find_credentials(self, session: Any) -> None:
+        """Have the chain find credentials, in bounded time: it may ask services of the machine or of the
+        network, or run a program, and a client would do that while it is made.
+        """
+        from botocore import exceptions as boto
+
+        def find() -> bool:
+            found = session.get_credentials()
+            return found is not None and bool(found.get_frozen_credentials().access_key)
+
+        try:
+            found = bounded(self.limits.connect * 2, find)
+        except boto.ProfileNotFound:
+            raise
+        except boto.BotoCoreError as error:
+            raise self._no_keys(error) from error
+        except TimeoutError as error:
+            reason = "the service that gives out credentials does not answer"
+            raise RemoteError(self.url, "", reason, retryable=True) from error
+        if not found:
+            raise RemoteDenied(self.url, "", _NO_KEYS)
 
     @property
     def endpoint(self) -> str:
@@ -85,40 +110,22 @@ class Client:
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{parts.hostname}{port}"
 
-    def _greet(self) -> None:
-        """Find credentials and the endpoint's address, each within `Limits.connect` or a little more: neither
-        the services that hand out credentials nor the system's resolver can be given a time limit.
-        """
-        from botocore.exceptions import BotoCoreError
+    def _look_up(self) -> None:
+        """Find the endpoint's address, in bounded time: the system's resolver knows no time limit."""
         from botocore.utils import get_environ_proxies
 
-        try:
-            found = bounded(self.limits.connect * 2, self._credentials)
-        except BotoCoreError as error:
-            raise self._no_keys(error) from error
-        except TimeoutError as error:
-            raise RemoteError(
-                self.url, "", "the service that gives out credentials does not answer", retryable=True
-            ) from error
-        if not found:
-            raise RemoteDenied(self.url, "", _NO_KEYS)
         if get_environ_proxies(self.boto.meta.endpoint_url):
             return  # then the proxy looks the name up
         parts = urlsplit(self.boto.meta.endpoint_url)
         try:
             bounded(self.limits.connect, lambda: socket.getaddrinfo(parts.hostname, parts.port or 443))
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise RemoteError(
                 self.url,
                 "",
                 f"the host name {parts.hostname} is not known here; check AWS_ENDPOINT_URL and the network",
                 retryable=True,
             ) from error
-
-    def _credentials(self) -> bool:
-        signer = self.boto._request_signer  # noqa: SLF001 - the session's may differ from the client's
-        credentials = signer._credentials  # noqa: SLF001
-        return credentials is not None and bool(credentials.get_frozen_credentials().access_key)
 
     def _no_keys(self, error: Exception) -> RemoteError:
         return RemoteDenied(
@@ -155,6 +162,8 @@ class Client:
         except boto.HTTPClientError as error:
             kind = "silent" if isinstance(error.kwargs.get("error"), TooSlowError) else "broken"
             raise setback(kind, f"the connection to {there} keeps breaking; try again later") from error
+        except boto.FlexibleChecksumError as error:
+            raise setback("broken", f"what {there} sends keeps being damaged on its way") from error
         except boto.IncompleteReadError as error:
             raise setback(
                 "broken", f"{there} keeps sending less than it announced; try again later"
@@ -190,7 +199,7 @@ def bounded(seconds: float, action: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - raised in the caller
             errors.append(error)
 
-    thread = Thread(target=run, daemon=True, name="scalable-cas-remote-greeting")
+    thread = Thread(target=run, daemon=True, name="scalable-cas-remote-look-up")
     try:
         thread.start()
     except RuntimeError:  # the interpreter ends: no new threads; then it takes what it takes
@@ -209,6 +218,14 @@ def _counter(traffic: Traffic) -> Callable[..., None]:
         traffic.add(requests=1)
 
     return count
+
+
+def _stay_here(context: Any, **_: Any) -> None:
+    """Tell botocore that this request was sent on once already. Elsewhere than at Amazon nothing is sent on
+    to another region; a server that redirects everything (to https) would be asked a thousand times, until
+    the stack is full.
+    """
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _line(error: object) -> str:
