@@ -40,7 +40,6 @@ DIGEST_BYTES, SIGNATURE_BYTES = 32, 64
 UNSIGNED = b""
 NO_SIGNER = bytes(32)
 _OWN = 0xFFFFFFFF  # the holder of an object that is a file of its own
-_LEVEL = 3  # zstd: records are text and numbers; 1 leaves 8 % more, and a segment is sent many times
 
 # magic, features, coding, 0, remote, nonce, created, records, places, holders, 0, raw size, stored size, 0,
 # signer
@@ -94,7 +93,7 @@ def pack(segment: Segment, sign: Callable[[bytes], bytes] | None) -> bytes:
     too_many = len(segment.records) > MOST_RECORDS or len(segment.places) > MOST_PLACES
     if too_many or len(body) > LARGEST_BODY or any(len(item) > LONGEST for item in segment.records):
         raise ValueError("that is more than one segment can hold; write several")
-    packed = compress(body, _LEVEL)
+    packed = compress(body)
     if packed is not None and _expands_too_far(len(body), len(packed)):
         packed = None
     stored = body if packed is None else packed

@@ -299,9 +299,13 @@ class Changes:
             self._delete(key, db=self._db["views"])
 
     def name_functions(self, names: dict[bytes, str]) -> None:
-        """Write down what functions are called, by their ids."""
+        """Write down what functions are called, by their ids; what an entry from elsewhere called one is
+        replaced.
+        """
         for fnid, name in names.items():
-            self._put(fnid, name.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
+            encoded = name.encode("utf-8", "surrogatepass")
+            if self._get(fnid, db=self._db["functions"]) != encoded:
+                self._put(fnid, encoded, db=self._db["functions"])
 
     def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
         """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""

@@ -146,7 +146,9 @@ def read_private(path: str, longest: int, *, secret: bool) -> bytes | None:
         ConfigError: it belongs to somebody else, or others may write (read) it, or it is longer.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # a list may be a link into a folder that keeps one's settings; a key is nowhere else
+        follow = os.O_NOFOLLOW if secret else 0
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | follow)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -17,7 +17,8 @@ that came from elsewhere.
 
 from __future__ import annotations
 
-from scalable_cas.errors import CorruptObject, ObjectNotFound
+from scalable_cas import clock
+from scalable_cas.errors import CorruptObject, ObjectNotFound, StoreReadOnly
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.format.header import RAW, ZSTD
@@ -60,9 +61,15 @@ class _Fact:
 
 
 class Arrivals:
-    """The objects that were put into ``store`` for one `ingest`, and those found there that it relies on."""
+    """The objects that were put into ``store`` for one `ingest`, and those found there that it relies on.
+
+    Raises:
+        StoreReadOnly: nothing can be put there.
+    """
 
     def __init__(self, store: StoreCore) -> None:
+        if store.read_only:
+            raise StoreReadOnly(store.root, "it is read-only")
         self.store = store
         self.epoch = store.index.number("epoch")
         self._facts: dict[bytes, _Fact] = {}
@@ -232,6 +239,11 @@ def _item(
     result: Ingested,
 ) -> _Item | None:
     """A record that can be taken, with its closure; None if it cannot."""
+    if record.key == records.EVERY_KEY or record.fnid == records.NO_FUNCTION:
+        # A tombstone of these would take everything of a function, or of all, when the index is rebuilt; and
+        # there may not be an entry for which somebody could send one.
+        result.refused += 1
+        return None
     if record.type == records.TOMBSTONE:
         return _Item(record, origin, [])
     if record.type != records.REF:
@@ -317,7 +329,7 @@ def is_wanted(store: StoreCore, row: bytes | None, record: Record, origin: str) 
 
     What was made here stays, as long as its object does. Of two that came from elsewhere the first stays,
     unless the other's signer is trusted and its own is not (else whoever comes first could keep everybody
-    from a result), or both have one signer and the other is younger.
+    from a result), or both have one signer, who is known, and the other is younger, but not of the future.
     """
     if row is None or len(row) < rows.REF_FIXED:
         return True
@@ -329,7 +341,7 @@ def is_wanted(store: StoreCore, row: bytes | None, record: Record, origin: str) 
     before = records.origin_of(rows.signer_of(row))
     created: int = fields[6]
     if before == origin:
-        return created < record.created
+        return origin != records.UNSIGNED and created < record.created <= clock.now_ns()
     return trust.is_trusted(origin) and not trust.is_trusted(before)
 
 
@@ -384,6 +396,7 @@ def _put_entry(store: StoreCore, changes: Changes, item: _Item, arrivals: Arriva
     """The rows of one entry. Returns its record, for the journal."""
     record = item.record
     record.origin, record.sequence = item.origin, sequence
+    record.created = min(record.created, clock.now_ns())  # what is of the future would never grow old
     packed = record.pack()
     root = arrivals.fact(record.oid)
     assert root is not None  # it was looked at under this lock

@@ -20,17 +20,20 @@ from scalable_cas import Store, clock
 from scalable_cas.codecs.base import encode
 from scalable_cas.errors import MalformedObject
 from scalable_cas.format import bundle, segment
-from scalable_cas.format.record import Record, unpack
+from scalable_cas.format.record import Record, origin_of, unpack
 from scalable_cas.ops.bundle_check import check_bundle
 from scalable_cas.ops.bundling import plan_bundle, write_bundle
 from scalable_cas.ops.unbundling import BadBundle, BundleFile
 from scalable_cas.store.reader import MISS
+from scalable_cas.store.telemetry import Counters
 from scalable_cas.store.trust import trust_list
 from tests.cli.conftest import cas as cas  # noqa: PLC0414 - a fixture
 from tests.conftest import ROOT
 from tests.support.stores import assert_whole, leftovers, quiet
 
 from .conftest import FUNCTION, KEY, read, save, sent, take
+from .make_bundle import GOLDEN, VALUES
+from .segments import ALICE
 from .test_reading import attack
 
 LARGE = np.random.default_rng(1).integers(0, 255, 9 << 20, dtype=np.uint8).tobytes()
@@ -41,7 +44,7 @@ def filled(alice):
     """A store with plain data, a large blob, a pickle with buffers, of two functions."""
     with alice.open() as store:
         for number in range(50):
-            save(store, {"n": number}, number.to_bytes(32, "big"))
+            save(store, {"n": number}, (number + 1).to_bytes(32, "big"))
         save(store, LARGE, b"L" * 32)
         save(store, {"array": np.arange(50_000.0), "f": len}, b"P" * 32)
         other = Record(b"o" * 32, b"otherfun", "other.function", created=10**18, seconds=0.1)
@@ -65,7 +68,7 @@ def test_everything_comes_back(filled, bob, file, cas):
     assert "took 53 entries" in done.err
     assert f"trust add {filled.origin}" in done.err
     with bob.open() as store:
-        assert read(store, (7).to_bytes(32, "big")) == {"n": 7}
+        assert read(store, (7).to_bytes(32, "big")) == {"n": 6}
         assert read(store, b"L" * 32) == LARGE
         with quiet():
             assert read(store, b"P" * 32) is MISS
@@ -156,7 +159,7 @@ def test_create_needs_a_store_and_makes_none(bob, cas, tmp_path):
 
 def test_a_damaged_object_makes_no_bundle(filled, cas, tmp_path):
     with filled.open() as store:
-        record = store.index.record(FUNCTION + b"L" * 32)
+        record = save(store, LARGE[:300_000], b"M" * 32)  # a file of its own
         path = store.objects.loose.path(record.oid)
     os.chmod(path, 0o600)
     with open(path, "r+b") as loose:
@@ -170,11 +173,11 @@ def test_a_damaged_object_makes_no_bundle(filled, cas, tmp_path):
 
 def test_an_entry_whose_object_is_missing_is_left_out_and_told(filled, cas, tmp_path):
     with filled.open() as store:
-        record = store.index.record(FUNCTION + b"L" * 32)
+        record = save(store, LARGE[:300_000], b"M" * 32)
         os.unlink(store.objects.loose.path(record.oid))
     done = cas("--store", filled.path, "bundle", "create", tmp_path / "rest", "--json")
     assert done.code == 0
-    assert done.json["left_out"] == [(b"L" * 32).hex()]
+    assert done.json["left_out"] == [(b"M" * 32).hex()]
     assert cas("bundle", "verify", tmp_path / "rest").code == 0
 
 
@@ -229,7 +232,7 @@ def small(alice, tmp_path):
         patch.setattr(module, "BIG", 70_000)
         patch.setattr(module, "RECORDS", 30)
         for number in range(40):
-            save(store, {"n": number}, number.to_bytes(32, "big"))
+            save(store, {"n": number}, (number + 1).to_bytes(32, "big"))
         save(store, LARGE[:80_000], b"L" * 32)
         out = io.BytesIO()
         write_bundle(store, plan_bundle(store), out.write, alice.key)
@@ -463,3 +466,22 @@ def test_a_kill_while_a_bundle_is_taken_leaves_a_store_that_takes_it_again(file,
     assert cas("--store", bob.path, "bundle", "unbundle", file).code == 0
     assert_whole(bob.path)
     assert len(json.loads(cas("--store", bob.path, "ls", "--json").out)) == 53
+
+
+# --- the golden bundle ----------------------------------------------------------------------------------------
+
+
+def test_the_golden_bundle_is_whole_and_comes_in(bob, cas):
+    found = check_bundle(str(GOLDEN))
+    assert (found.findings, found.entries, found.objects) == ([], 5, 6)
+    assert found.origins == {origin_of(ALICE.public): 5}
+    with BundleFile(str(GOLDEN)) as file:
+        assert [part.type for part in file.parts] == [1, 2, 3] or [p.type for p in file.parts] == [2, 1, 3]
+    bob.be()
+    assert cas("--store", bob.path, "bundle", "unbundle", GOLDEN).code == 0
+    with bob.open() as store:
+        for number, value in enumerate(VALUES.values()):
+            assert store.read(b"golden00" + bytes([number + 1]) * 32, Counters(), None) == value
+        trust_list().add(ALICE.public, "")
+        assert store.contains(b"golden00" + b"\x77" * 32)
+    assert_whole(bob.path)

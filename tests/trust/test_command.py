@@ -184,6 +184,15 @@ def test_a_key_file_that_is_a_link_is_refused(cas, home, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_list_may_be_a_link_to_a_file_of_ones_own(cas, home, tmp_path):
+    cas("trust", "add", KEY)
+    os.rename(home / "trusted", tmp_path / "kept elsewhere")
+    (home / "trusted").symlink_to(tmp_path / "kept elsewhere")
+    assert trust_list().trusts(ALICE.public)
+    os.chmod(tmp_path / "kept elsewhere", 0o666)
+    assert not trust_list().trusts(ALICE.public)
+
+
 def test_many_processes_that_need_a_key_at_once_get_one(home):
     code = "from scalable_cas.cli.main import main; main(['trust', 'show-key'])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -202,6 +211,17 @@ def test_asking_for_ones_own_key_does_not_load_cryptography(cas, home):
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0
+
+
+def test_doctor_tells_of_a_list_that_is_not_used(cas, home):
+    cas("trust", "add", KEY)
+    assert "1 in the list" in cas("doctor").out
+    os.chmod(home / "trusted", 0o666)
+    done = cas("doctor", "--json")
+    assert done.code == 1
+    (check,) = (check for check in done.json if check["check"] == "trust")
+    assert check["state"] == "wrong"
+    assert "chmod 600" in check["detail"]
 
 
 # --- signatures -----------------------------------------------------------------------------------------------

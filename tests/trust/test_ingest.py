@@ -8,15 +8,18 @@ import os
 import numpy as np
 import pytest
 
-from scalable_cas.errors import CorruptObject
+from scalable_cas import clock
+from scalable_cas.errors import CorruptObject, StoreReadOnly
 from scalable_cas.format import header, rows
 from scalable_cas.format.kinds import BLOB, object_id
-from scalable_cas.format.record import Record, pinning, tombstone, unpack
+from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone, unpack
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.gc import Policy, execute, plan_gc
 from scalable_cas.ops.listing import entries
 from scalable_cas.store.ingest import Arrivals, ingest
+from scalable_cas.store.reader import MISS
 from scalable_cas.store.rebuild import fill_index
+from scalable_cas.store.telemetry import Counters
 from scalable_cas.store.trust import trust_list
 from tests.support.stores import assert_whole
 
@@ -38,7 +41,7 @@ def same(left, right):
 def cargo(alice):
     with alice.open() as store:
         for number, value in enumerate(VALUES.values()):
-            save(store, value, bytes([number]) * 32)
+            save(store, value, bytes([number + 1]) * 32)
         return sent(store)
 
 
@@ -49,7 +52,7 @@ def test_every_value_comes_in_and_the_store_is_whole(alice, bob, cargo):
         for number, value in enumerate(VALUES.values()):
             if "pickle" in unpack(cargo.records[number]).codec:
                 continue  # test_reading
-            assert same(read(store, bytes([number]) * 32), value)
+            assert same(read(store, bytes([number + 1]) * 32), value)
         assert {entry.origin for entry in entries(store)} == {alice.origin}
     assert_whole(bob.path)
 
@@ -66,32 +69,32 @@ def test_again_changes_nothing(alice, bob, cargo):
 def test_many_small_objects_become_one_pack_and_come_back_after_reindex(alice, bob):
     with alice.open() as store:
         for number in range(100):
-            save(store, {"n": number}, number.to_bytes(32, "big"))
+            save(store, {"n": number}, (number + 1).to_bytes(32, "big"))
         cargo = sent(store)
     with bob.open() as store:
         assert take(store, cargo, alice.origin).new == 100
         assert len(store.objects.packs.names()) == 1
         fill_index(store.index, store.journal, store.objects)
         assert {entry.origin for entry in entries(store)} == {alice.origin}
-        assert read(store, (7).to_bytes(32, "big")) == {"n": 7}
+        assert read(store, (7).to_bytes(32, "big")) == {"n": 6}
 
 
 def test_what_was_made_here_stays(alice, bob, cargo):
     with bob.open() as store:
-        save(store, "mine", bytes(32), created=1)
+        save(store, "mine", b"\x01" * 32, created=1)
         done = take(store, cargo, alice.origin)
         assert (done.new, done.known) == (3, 1)
-        assert read(store, bytes(32)) == "mine"
-        (mine,) = (entry for entry in entries(store) if entry.record.key == bytes(32))
+        assert read(store, b"\x01" * 32) == "mine"
+        (mine,) = (entry for entry in entries(store) if entry.record.key == b"\x01" * 32)
         assert mine.origin == "local"
 
 
 def test_what_was_made_here_and_lost_its_object_does_not_stay(alice, bob, cargo):
     with bob.open() as store:
-        record = save(store, "mine", bytes(32))
+        record = save(store, "mine", b"\x01" * 32)
         os.unlink(store.objects.loose.path(record.oid))
         assert take(store, cargo, alice.origin).new == 4
-        assert read(store, bytes(32)) == VALUES["plain"]
+        assert read(store, b"\x01" * 32) == VALUES["plain"]
 
 
 def test_the_first_from_elsewhere_stays_unless_the_other_signer_is_trusted(alice, bob):
@@ -125,6 +128,53 @@ def test_an_origin_that_a_record_claims_is_not_believed(alice, bob, cargo):
         assert {entry.origin for entry in entries(store)} == {"unsigned"}
         fill_index(store.index, store.journal, store.objects)
         assert {entry.origin for entry in entries(store)} == {"unsigned"}
+
+
+def test_of_two_that_nobody_signed_the_first_stays(alice, bob):
+    with alice.open() as store:
+        save(store, "first")
+        first = sent(store)
+    with alice.open() as store:
+        save(store, "second", created=10**18 + 1)
+        second = sent(store)
+    with bob.open() as store:
+        take(store, first, "unsigned")
+        assert take(store, second, "unsigned").known == 1
+        assert read(store) == "first"
+
+
+def test_what_is_of_the_future_is_taken_as_of_now_and_replaces_nothing(alice, bob):
+    with alice.open() as store:
+        record = save(store, "late", created=2**63)
+        late = sent(store)
+    with bob.open() as store:
+        assert take(store, late, alice.origin).new == 1
+        (mine,) = entries(store)
+        assert mine.created <= clock.now_ns()
+        record.created += 1
+        assert take(store, late, alice.origin, [record.pack()]).known == 1
+        clock.sleep(0.002)
+        assert store.read(FUNCTION + KEY, Counters(), 10**6) is MISS  # older than a millisecond
+
+
+def test_the_name_that_others_give_a_function_does_not_stay(alice, bob):
+    with alice.open() as store:
+        save(store, 1, function="misleading.name")
+        cargo = sent(store)
+    with bob.open() as store:
+        take(store, cargo, alice.origin)
+        save(store, 2, b"2" * 32)
+        take(store, cargo, alice.origin)
+        assert store.index.function_names()[FUNCTION] == "module.function"
+
+
+def test_a_store_that_cannot_be_written_takes_nothing(alice, bob, cargo, monkeypatch):
+    with bob.open() as store:
+        store.read_only = True
+        with pytest.raises(StoreReadOnly):
+            Arrivals(store)
+        assert list(store.objects.names()) == []
+        store.read_only = False
 
 
 # --- objects ------------------------------------------------------------------------------------------------
@@ -203,7 +253,7 @@ def test_a_damaged_copy_that_is_there_is_replaced(alice, bob, cargo):
                 file.seek(-1, os.SEEK_END)
                 file.write(bytes([last[0] ^ 1]))
         take(store, cargo, alice.origin)
-        assert read(store, b"\x01" * 32) == VALUES["bytes"]
+        assert read(store, b"\x02" * 32) == VALUES["bytes"]
 
 
 def test_a_record_without_its_objects_is_left_out(alice, bob, cargo):
@@ -274,6 +324,22 @@ def test_a_tombstone_takes_what_its_own_signer_sent_before_and_nothing_else(alic
         assert len(list(entries(store))) == 3
 
 
+def test_nobody_elsewhere_can_forget_a_whole_function(alice, bob, cargo):
+    """The tombstone of all of a function has a key of zeros; nor may there be an entry that it could be for."""
+    everything = Record(
+        EVERY_KEY, FUNCTION, "module.function", codec="plain", kind=4, oid=unpack(cargo.records[0]).oid
+    )
+    everything.size = unpack(cargo.records[0]).size
+    with bob.open() as store:
+        save(store, "mine")
+        for key, fnid in ((EVERY_KEY, FUNCTION), (EVERY_KEY, bytes(8)), (KEY, bytes(8))):
+            everything.key, everything.fnid = key, fnid
+            for data in (everything.pack(), stone(everything, 2**62)):
+                assert take(store, cargo, alice.origin, [data]).refused == 1
+        fill_index(store.index, store.journal, store.objects)
+        assert read(store) == "mine"
+
+
 def test_no_tombstone_takes_what_was_made_here(bob, cargo):
     with bob.open() as store:
         record = save(store, "mine")
@@ -306,7 +372,7 @@ def test_what_a_collector_takes_before_it_is_named_is_lost_and_can_be_put_again(
             done = ingest(store, found, arrivals, get)
         assert (len(list(entries(store))), done.known, done.lost) == (4, 4, set())
         collect(store)
-        assert read(store, bytes(32)) == VALUES["plain"]
+        assert read(store, b"\x01" * 32) == VALUES["plain"]
     assert_whole(bob.path)
 
 
@@ -333,19 +399,17 @@ def test_what_a_collector_takes_between_looking_and_naming_is_lost(alice, bob, c
 def test_what_was_there_and_is_relied_on_is_not_collected(alice, bob, cargo):
     """The object is there already, named by nobody: the row that is written for it must keep it."""
     origin = alice.origin
+    with alice.open() as store:
+        contents = {oid: store.objects.get(oid) for oid, _ in cargo.objects}
     with bob.open() as store:
-        for oid, data in cargo.objects:
-            assert store.put_object(header.unpack(data).kind, header_content(data)) == oid
+        for oid, (head, content) in contents.items():
+            assert store.put_object(head.kind, content) == oid
         arrivals = Arrivals(store)
         assert arrivals.missing([oid for oid, _ in cargo.objects]) == []
         found = [(unpack(data), origin) for data in cargo.records]
         assert ingest(store, found, arrivals, functools.partial(children, store.objects)).new == 4
         collect(store)
-        assert read(store, b"\x01" * 32) == VALUES["bytes"]
-
-
-def header_content(data):
-    return header.decode(header.unpack(data), memoryview(data)[header.HEADER_BYTES :])
+        assert read(store, b"\x02" * 32) == VALUES["bytes"]
 
 
 def test_the_row_of_an_entry_names_its_signer_under_the_tag(alice, bob, cargo):

@@ -83,13 +83,13 @@ def test_a_pickle_of_somebody_who_is_not_trusted_is_a_miss_with_one_line(bomb, a
 def test_a_thousand_entries_of_one_signer_are_one_line(alice, bob):
     with alice.open() as store:
         for number in range(20):
-            save(store, len, bytes([number]) * 32)
+            save(store, len, bytes([number + 1]) * 32)
         cargo = sent(store)
     with bob.open() as store:
         take(store, cargo, alice.origin)
         with recorded() as texts:
             for number in range(20):
-                assert read(store, bytes([number]) * 32) is MISS
+                assert read(store, bytes([number + 1]) * 32) is MISS
             store.say()
         assert len(texts) == 1
 
