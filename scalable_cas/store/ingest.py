@@ -84,17 +84,11 @@ class Arrivals:
         self.put_checked([(incoming.check(oid, data), data) for oid, data in objects])
 
     def put_checked(self, objects: Sequence[tuple[Checked, bytes]]) -> None:
-        """Put encoded objects in place that `storage.incoming.check` has checked.
-
-        Raises:
-            StoreReadOnly: they cannot be written.
-        """
-        ready = {item[0].head.oid: item for item in objects if item[0].head.oid not in self._facts}
-        placed = incoming.place_all(
-            self.store.objects, [(found.head, data) for found, data in ready.values()]
-        )
-        for oid, (found, _) in ready.items():
-            self._add(found, placed[oid])
+        """`put` of objects that `storage.incoming.check` has checked."""
+        new = {item[0].head.oid: item for item in objects if item[0].head.oid not in self._facts}.values()
+        placed = incoming.place_all(self.store.objects, [(found.head, data) for found, data in new])
+        for found, _ in new:
+            self._add(found, placed[found.head.oid])
 
     def draft(self) -> str:
         """Where to write the bytes of a large object, for `put_file`."""
