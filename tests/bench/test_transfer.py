@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from secrets import token_hex
 
 import pytest
@@ -52,6 +53,11 @@ def timed(work) -> tuple[float, object]:
     return time.perf_counter() - since, done
 
 
+def each(pool, work, count: int) -> None:
+    """Have `work` done for each number."""
+    list(pool.map(work, range(count)))
+
+
 def test_ten_thousand_small_results(tmp_path, bucket):
     found: dict[str, list[float]] = {"push": [], "push, nothing new": [], "pull": []}
     with Store.init(tmp_path / "ada") as ada:
@@ -64,7 +70,7 @@ def test_ten_thousand_small_results(tmp_path, bucket):
                     ("push, nothing new", ada, "push"),
                     ("pull", bob, "pull"),
                 ):
-                    seconds, done = timed(lambda store=store, work=work: getattr(store, work)(url))
+                    seconds, done = timed(partial(getattr(store, work), url))
                     found[name].append(seconds)
                     assert done.requests <= 40, name
                     if turn == 0:
@@ -83,7 +89,7 @@ def test_nothing_new_among_a_hundred_thousand(tmp_path, bucket):
         ada.push(f"s3://{bucket}/x")
         times = []
         for _ in range(ROUNDS):
-            seconds, done = timed(lambda: ada.push(f"s3://{bucket}/x"))
+            seconds, done = timed(partial(ada.push, f"s3://{bucket}/x"))
             times.append(seconds)
             assert done.requests <= 20
             assert done.present == 100_000
@@ -107,12 +113,11 @@ def test_twenty_large_results_beside_boto3(tmp_path, bucket, started):
                 def down(number, folder=folder, turn=turn):
                     client.download_file(bucket, f"bare{turn}/{number}", str(folder / str(number)))
 
-                numbers = range(len(paths))
                 for name, work in (
-                    ("boto3 push", lambda: list(pool.map(up, numbers))),
-                    ("push", lambda: ada.push(url)),
-                    ("boto3 pull", lambda: list(pool.map(down, numbers))),
-                    ("pull", lambda: bob.pull(url)),
+                    ("boto3 push", partial(each, pool, up, len(paths))),
+                    ("push", partial(ada.push, url)),
+                    ("boto3 pull", partial(each, pool, down, len(paths))),
+                    ("pull", partial(bob.pull, url)),
                 ):
                     found[name].append(timed(work)[0])
                 assert sum(1 for _ in bob.entries()) == 20

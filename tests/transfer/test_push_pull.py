@@ -6,6 +6,7 @@ import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import ConfigError, NothingFound, RemoteError
+from scalable_cas.ops.transfer.push_plan import plan_push
 from scalable_cas.ops.transfer.repository import add_remote, open_repository
 from scalable_cas.ops.transfer.single import fetch_entry
 from tests.support.stores import overwrite
@@ -250,3 +251,40 @@ def test_folders_nested_deeper_than_python_recurses_are_walked(ada):
     found = Deep(ada).entry(entry.record.rowkey, bytes(row[: rows.REF_FIXED]))
     assert len(found) == 5001
     assert found[-1] == bytes(32)
+
+
+def test_an_entry_that_shares_a_damaged_object_with_an_earlier_batch_is_left_out_too(
+    ada, bob, place, monkeypatch
+):
+    from scalable_cas.ops.transfer import push_plan
+
+    monkeypatch.setattr(push_plan, "BATCH_ENTRIES", 1)
+    shared = noise(100_000)
+    fill(ada, "m.f", "first", value=shared, age=10**9)
+    fill(ada, "m.f", "second", value=shared)
+    fill(ada, "m.f", "whole")
+    (oid,) = {entry.record.oid for entry in ada.entries() if entry.size == 100_000}
+    overwrite(ada.objects.loose.path(oid), b"x" * 100)
+    done = ada.push(place.url)
+    assert (done.entries, len(done.broken)) == (1, 2)
+    assert bob.pull(place.url).lost == ()
+
+
+def test_what_vanished_since_the_view_was_made_is_sent_again_before_it_is_relied_on(
+    ada, bob, place, monkeypatch
+):
+    from scalable_cas.ops.transfer import push
+
+    shared = noise(100_000)
+    fill(ada, "m.f", 1, value=shared)
+    ada.push(place.url)
+    fill(ada, "m.f", 2, value=shared)
+    with open_repository(ada, place.url) as repository:
+        plan = plan_push(repository)
+        assert plan.objects == 0
+        for pack in place.files("*.pack"):
+            pack.unlink()
+        monkeypatch.setattr(push, "STALE_SECONDS", -1.0)  # the plan is of yesterday
+        assert push.push(repository, plan).entries == 1
+    done = bob.pull(place.url)
+    assert (done.entries, done.lost) == (2, ())

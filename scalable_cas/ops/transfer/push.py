@@ -100,6 +100,7 @@ class _Pushing:
         self._condemned: dict[bytes, tuple[ObjectPlace, ...]] = {}  # files that a collector may remove yet
         self._done = 0
         self._sent: set[bytes] = set()  # holders that were sent in this run
+        self._failed: set[bytes] = set()  # objects that are not to be had here, of earlier batches too
         self._entries = 0
         self._objects = 0
         self._broken = list(plan.broken)
@@ -123,22 +124,22 @@ class _Pushing:
         wanted = list(batch.wanted)
         packing = Packing(self._store.objects)
         for _ in range(ATTEMPTS):
-            for upload in self._repository.crew.map(self._upload, packing.files(wanted)):
-                if upload.places:
-                    self._view.note_sent(upload.name, upload.places)
-                    self._sent.add(upload.name)
-                else:
-                    packing.failed[upload.name] = "it is missing or damaged here"
+            for upload, sent in self._repository.crew.map(self._upload, packing.files(wanted)):
+                if not sent:
+                    self._failed.add(upload.name)
+            self._failed.update(packing.failed)
             gone = self._vanished(batch)
-            if not gone:
+            here = facts(self._store.objects, sorted(gone))
+            self._failed.update(oid for oid, found in here.items() if found is None)
+            wanted = [found for found in here.values() if found is not None]
+            if not wanted:
                 break
-            wanted = [item for item in facts(self._store.objects, sorted(gone)).values() if item is not None]
         else:
             raise RemoteError(self._repository.url, "", "files vanish from it while they are relied on")
-        self._commit(batch, packing.failed)
+        self._commit(batch)
 
-    def _upload(self, upload: Upload) -> Upload:
-        """Send one file. A big object that is damaged here comes back without places."""
+    def _upload(self, upload: Upload) -> tuple[Upload, bool]:
+        """Send one file, and remember that at once; False if it is a large object that is damaged here."""
         again = self._view.is_bad_file(upload.name)
         if self._view.is_condemned_file(upload.name):
             self._condemned[upload.name] = upload.places
@@ -150,18 +151,19 @@ class _Pushing:
             try:
                 self._store.objects.loose.check(upload.name)
             except (ObjectNotFound, CorruptObject, ObjectUnreadable):
-                return upload._replace(places=())
+                return upload, False
             made = self._remote.put_file(
                 name, self._store.objects.loose.path(upload.name), exclusive=not again
             )
-        if (
-            not made and self._remote.size(name) != size
-        ):  # cut short by whoever sent it, however that was done
+        # one that is there already may have been cut short by whoever sent it
+        if not made and self._remote.size(name) != size:
             self._replace(upload, name)
+        self._view.note_sent(upload.name, upload.places)
+        self._sent.add(upload.name)
         self._done += size
         if self._progress is not None:
             self._progress(self._done, max(self._plan.bytes, self._done))
-        return upload
+        return upload, True
 
     def _replace(self, upload: Upload, name: str) -> None:
         if upload.data is not None:
@@ -207,7 +209,7 @@ class _Pushing:
         self._view.forget_sent([place.holder or place.oid for place in gone if place.oid in sent])
         if stale:
             self._refreshed = clock.monotonic()
-        return {place.oid for place in gone if self._store.objects.place(place.oid) is not None}
+        return {place.oid for place in gone}
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         if len(names) > MOST_ASKED:
@@ -220,12 +222,12 @@ class _Pushing:
 
     # --- the segment -----------------------------------------------------------------------------------
 
-    def _commit(self, batch: Batch, failed: dict[bytes, str]) -> None:
+    def _commit(self, batch: Batch) -> None:
         """Name what was sent. Keeps I2: an entry that lacks an object is left out."""
         sent = self._view.sent()
         packed = []
         for entry in batch.entries:
-            if not failed.keys().isdisjoint(entry.closure):
+            if not self._failed.isdisjoint(entry.closure):
                 self._broken.append(entry.rowkey)
                 continue
             record = self._store.index.record_bytes(entry.rowkey)
