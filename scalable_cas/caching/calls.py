@@ -15,6 +15,7 @@ from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
+from scalable_cas.store.general import decode_checked_output, decode_mapped, decode_output, read_general
 from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
 
@@ -65,6 +66,8 @@ class CachedFunction:
         self.session: Session | None = None
         self.counters = Counters()
         self.guard = CodeGuard(keyer)
+        output = decode_checked_output if options.check_output else decode_output
+        self._decode = output if options.output is not None else decode_mapped
         self._known_seconds: float | None = None
         self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
@@ -77,7 +80,8 @@ class CachedFunction:
     def is_simple(self) -> bool:
         """Whether a hit needs no look at the options."""
         options = self.options
-        return not options.void and not options.recompute and options.place is None
+        own_way = options.output is not None or options.mapped
+        return not options.void and not options.recompute and options.place is None and not own_way
 
     def attach(self, wrapper: Any) -> None:
         """Give the wrapper its functions."""
@@ -241,8 +245,11 @@ class CachedFunction:
         return flights, me
 
     def _read(self, store: StoreCore, rowkey: bytes) -> Any:
+        options = self.options
         try:
-            return store.read(rowkey, self.counters, self.options.limit)
+            if options.output is not None or options.mapped:
+                return read_general(store, rowkey, self.counters, options.limit, self._decode)
+            return store.read(rowkey, self.counters, options.limit)
         except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
             return self.broken(error)
 

@@ -7,6 +7,7 @@ from scalable_cas.codecs.base import encode
 from scalable_cas.errors import NotStorable
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.store.general import save_mapped, save_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ class Run:
         stored = False
         try:
             if self._wanted(result):
-                store.save(record, encode(result), replace=self._replace)
+                if cached.options.output is not None:
+                    save_output(store, record, cached.options.output, result)
+                elif cached.options.mapped:
+                    result = save_mapped(store, record, result)
+                else:
+                    store.save(record, encode(result), replace=self._replace)
                 stored = True
         except NotStorable as error:
             cached.warn(f"{error}; it is returned")

@@ -7,7 +7,7 @@ decides by it what to do with entries that came from elsewhere.
 
 from __future__ import annotations
 
-from scalable_cas.codecs import plain
+from scalable_cas.codecs import outputs, plain
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.errors import (
     CacheWarning,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
         @property
         def name(self) -> str:
-            """1 to 64 characters of `a-z 0-9 . -`; not bytes, str, plain or pickle."""
+            """1 to 64 characters of `a-z 0-9 . -`; not bytes, str, plain, pickle, file or dir."""
 
         def encode(self, value: Any, /) -> Encoded | None:
             """Encode a value, or return `None` if it is not this codec's."""
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Encoded", "decode", "encode", "register"]
 
 GROUP = "scalable_cas.codecs"
-_OWN_NAMES = ("bytes", "str", "plain", "pickle")
+_OWN_NAMES = ("bytes", "str", "plain", "pickle", *outputs.NAMES)
 
 _registered: dict[str, Codec] = {}
 _scanned = False

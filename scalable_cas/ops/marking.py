@@ -63,5 +63,5 @@ def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[in
     flags, kind, oid = fields[1], fields[3], fields[11]
     copied = kind == VALUE and flags & rows.HAS_INLINE
     if copied and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
-        return children_of(oid, row[rows.REF_FIXED :])
+        return children_of(kind, oid, row[rows.REF_FIXED :])
     return children(store.objects, kind, oid)

@@ -179,8 +179,8 @@ def _link(draft: str, path: str) -> bool:
     raise OSError(errno.EIO, "its folder keeps disappearing", path)
 
 
-def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
-    """Put ``content`` at ``path``, replacing what is there in one step.
+def replace(tmp: str, path: str, *parts: Buffer, sync: bool = True, mode: int = 0o600) -> None:
+    """Put a file of ``parts`` at ``path``, replacing what is there in one step.
 
     Raises:
         StoreReadOnly: it cannot be written.
@@ -190,7 +190,7 @@ def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: in
         fd = _open_draft(tmp, draft, mode)
         try:
             try:
-                write_all(fd, (content,))
+                write_all(fd, parts)
                 if sync:
                     os.fsync(fd)
             finally:

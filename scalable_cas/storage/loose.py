@@ -117,6 +117,55 @@ class LooseObjects:
             self.quarantine(oid)
         raise ObjectUnreadable(oid.hex(), "a damaged copy cannot be replaced")
 
+    def put_raw(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
+        """As `put`, but as it is, so that it can be mapped. A whole copy that is stored in another way is
+        replaced in one step (I1: its name and its content stay); who reads the old file reads it to its end.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        there = self.whole(kind, oid, len(content))
+        if there is not None and there.coding == encoded.RAW:
+            return there
+        size = len(content)
+        head = encoded.Header(kind, encoded.RAW, encoded.NO_FILTER, size, size, oid)
+        if self.stat(oid) is None:
+            there = self.put_encoded(head, content, sync=sync)
+            if there.coding == encoded.RAW:  # else somebody else was quicker
+                return there
+        fs.replace(self._tmp, self.path(oid), head.pack(), content, sync=sync, mode=0o444)
+        seen = self.stat(oid)
+        if seen is None:
+            raise ObjectNotFound(oid.hex())
+        return _placed(seen, head)
+
+    def map(self, oid: bytes, size: int) -> tuple[memoryview, os.stat_result] | None:
+        """The content of a raw object of this size as a read-only map, and the stat of its file; None if it
+        is not stored so, or not there. Nothing is checked but the header and the sizes.
+        """
+        import mmap
+
+        try:
+            fd = os.open(self.path(oid), OPEN)
+        except OSError:
+            return None
+        try:
+            head, seen = encoded.unpack(os.read(fd, encoded.HEADER_BYTES)), os.fstat(fd)
+            whole = seen.st_size == encoded.HEADER_BYTES + size
+            if not whole or (head.oid, head.coding, head.filter, head.raw_size) != (
+                oid,
+                encoded.RAW,
+                0,
+                size,
+            ):
+                return None
+            content = memoryview(mmap.mmap(fd, seen.st_size, access=mmap.ACCESS_READ))
+        except (OSError, ValueError, MalformedObject):
+            return None
+        finally:
+            os.close(fd)
+        return content[encoded.HEADER_BYTES :], seen
+
     def _clear_way(self, path: str) -> bool:
         """Set aside what stands where an object's folder should be; False if nothing does."""
         folder = os.path.dirname(path)

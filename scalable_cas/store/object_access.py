@@ -127,6 +127,22 @@ def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -
     return found
 
 
+def place_stream(store: ObjectAccess, file: BinaryIO) -> tuple[tuple[bytes, int], dict[bytes, Placed]]:
+    """As `put_stream`, but no row names it yet: that is the caller's to do, under the lock, after it has asked
+    whether everything is still there. Returns name and length, and where all of it is.
+
+    Raises:
+        StoreReadOnly: it cannot be written.
+    """
+    room = memoryview(bytearray(window_at(0)))
+    held = _fill(file, room, 0)
+    if held >= SMALLEST:
+        return _cut(store, file, room, held, None)
+    oid = object_id(BLOB, room[:held], cores())
+    new = (BLOB, oid, room[:held], 1)
+    return (oid, held), store.objects.put_all([new], sync=store.strict, least=2)
+
+
 def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> None:
     """Put objects without the lock, then name them under it, if they are still there."""
     if store.read_only:

@@ -17,10 +17,12 @@ from blake3 import blake3
 
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
+from scalable_cas.codecs import outputs
 from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
+    PathRefused,
     ScalableCasError,
     UntrustedEntry,
 )
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from scalable_cas.store.core import StoreCore
     from scalable_cas.store.telemetry import Counters
     from scalable_cas.store.writer import Pending
+
+    Decode = Callable[..., Any]
 
 
 class Miss:
@@ -174,6 +178,9 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
         store.reopen()
         return MISS
     item = store.writer.visible.get(rowkey)
+    if item is not None and item.intake is not None:  # files are put back from the store
+        store.flush()
+        item = None
     if item is None:  # written just now
         return MISS if store.index.ref(rowkey) is None else store.read(rowkey, counters, limit)
     if limit is not None and clock.now_ns() - item.record.created > limit:
@@ -190,12 +197,14 @@ def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
     contents = {oid: content for _, oid, content, _ in item.objects}
-    return _decode(
+    return decode_with(
         item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
     )
 
 
-def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) -> Any:
+def read_row(
+    store: StoreCore, rowkey: bytes, row: bytes, counters: Counters, decode: Decode | None = None
+) -> Any:
     """The general case of a hit: any codec, content from files, every fault a miss that heals."""
     fields = rows.REF.unpack_from(row)
     _, flags, codec_number, kind, _, _, _, seconds, _, _, _, _, code = fields
@@ -209,9 +218,9 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
         if codec is None:
             return MISS
         content = _root_content(store, rowkey, row)
-        result = _decode(
-            codec, kind, content, lambda ref: _buffer(store, ref), trusted=not flags & rows.FOREIGN
-        )
+        result = (decode or decode_stored)(store, codec, kind, content, foreign=bool(flags & rows.FOREIGN))
+        if result is MISS:
+            return MISS
     except CorruptObject as error:
         store.trouble(error, "; the function runs and the object is replaced")
         store.discard_damaged(bytes.fromhex(error.oid))
@@ -220,11 +229,23 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
         remedy = "`scalable-cas reindex --adopt` takes over all entries of a store that you trust"
         store.trouble(error, f"; the entry {rowkey[8:].hex()} is computed anew; {remedy}")
         return MISS
+    except PathRefused as error:
+        store.trouble(error, "; a stored output cannot be put back there, and the function runs")
+        return MISS
     except ScalableCasError as error:
         store.trouble(error)
         return MISS
     _count(store, rowkey, seconds, counters)
     return result
+
+
+def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, *, foreign: bool) -> Any:
+    """The value of an entry; files and folders are put back."""
+    if codec in outputs.NAMES:
+        from scalable_cas.store.general import decode_output  # only then
+
+        return decode_output(store, codec, kind, content, foreign=foreign)
+    return decode_with(codec, kind, content, lambda ref: buffer_of(store, ref), trusted=not foreign)
 
 
 def _count(store: StoreCore, rowkey: bytes, seconds: float, counters: Counters) -> None:
@@ -282,16 +303,26 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     return content
 
 
-def _buffer(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
+def buffer_of(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
+    """The checked content of a buffer.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: it cannot be had, or is another.
+    """
     head, content = store.objects.get(ref.oid, threads=cores(), largest=ref.size)
     if head.kind != BLOB or head.raw_size != ref.size:
         raise CorruptObject(ref.oid.hex(), "it is of another kind or size than its value says")
     return content
 
 
-def _decode(
+def decode_with(
     codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool
 ) -> Any:
+    """Decode the content of a root object; ``fetch`` gets each buffer that it names.
+
+    Raises:
+        MalformedObject, UntrustedEntry, UnknownCodec: as `codecs.decode`, and what ``fetch`` raises.
+    """
     if kind == BLOB:
         return codecs.decode(codec, b"", (content,), trusted=trusted)
     if kind != VALUE:
