@@ -62,9 +62,11 @@ class Run:
         stored = False
         try:
             if self._wanted(result):
-                if cached.options.output is not None:
-                    save_output(store, record, cached.options.output, result)
-                elif cached.options.mapped:
+                options = cached.options
+                if options.output is not None:
+                    many = options.result is not None
+                    save_output(store, record, options.output, result, many=many)
+                elif options.mapped:
                     result = save_mapped(store, record, result)
                 else:
                     store.save(record, encode(result), replace=self._replace)

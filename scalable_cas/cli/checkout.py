@@ -17,9 +17,9 @@ from scalable_cas.ops.selection import select_object
 @click.argument("path", type=click.Path())
 @pass_session
 def command(session: Session, oid: str, path: str) -> None:
-    """Put the blob OID at PATH as a file, or what the tree OID holds into the folder PATH.
+    """Put the stored file or folder OID at PATH.
 
-    Files that are there with the same content are left alone, and so are files that are no part of the tree.
+    A blob becomes the file PATH; what a tree holds is put into the folder PATH. Files that are there with the same content are left alone, and so are files that are no part of the tree.
     Nothing is written outside of PATH, whatever the tree says.
     """
     from scalable_cas.store.checkout import checkout

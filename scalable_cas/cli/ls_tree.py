@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @click.argument("oid", type=Prefix())
 @pass_session
 def command(session: Session, oid: str, *, recursive: bool, as_json: bool) -> None:
-    """Print MODE TYPE OID<TAB>NAME of each entry of the tree OID.
+    """Print what the tree OID holds, a line for each entry.
 
-    Sorted by the bytes of the names. With -r only empty folders have a line of their own.
+    MODE TYPE OID, a tab, NAME. Sorted by the bytes of the names. With -r only empty folders have a line of their own.
     """
     store = session.store()
     found = listing(store, oid, recursive=recursive)

@@ -14,7 +14,7 @@ from scalable_cas.cli.output import lines, progress
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @pass_session
 def command(session: Session, folder: str) -> None:
-    """Store the folder DIR with all that it holds, and print the id of its tree.
+    """Store the folder DIR, and print the id of its tree.
 
     Names, contents, exec bits, links and empty folders are kept. Devices, FIFOs, sockets and links that lead
     out of the folder are refused. gc removes the tree unless it is pinned.

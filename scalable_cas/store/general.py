@@ -43,11 +43,11 @@ def read_general(
 # --- files and folders -------------------------------------------------------------------------------------
 
 
-def save_output(store: StoreCore, record: Record, codec: str, result: Any) -> None:
+def save_output(store: StoreCore, record: Record, codec: str, result: Any, *, many: bool) -> None:
     """Store what lies at the paths in ``result``; see `store.outputs`."""
     from scalable_cas.store.outputs import save_output as save
 
-    save(store, record, codec, result)
+    save(store, record, codec, result, many=many)
 
 
 def decode_output(

@@ -44,14 +44,18 @@ _KINDS = {outputs.FILES: BLOB, outputs.FOLDERS: TREE}
 # --- storing -----------------------------------------------------------------------------------------------
 
 
-def save_output(store: StoreCore, record: Record, codec: str, result: Any) -> None:
+def save_output(store: StoreCore, record: Record, codec: str, result: Any, *, many: bool) -> None:
     """Store what lies at the paths in ``result`` under ``record``; the rest of the record is filled in here.
-    It is in the files when this returns.
+    ``many``: it is declared to be a list, tuple or dict of paths. It is in the files when this returns.
 
     Raises:
         NotStorable: it is no path, or there is no such file or folder, or it cannot be stored.
         StoreReadOnly, ObjectUnreadable: the store cannot be written.
     """
+    if not many and isinstance(result, list | tuple | dict):
+        name = _WRAPPERS[codec].__name__
+        what = f"it is declared to be one path; declare return_type=list[{name}] or dict[str, {name}]"
+        raise NotStorable(type(result).__qualname__, what)
     plain, wrapped = _unwrapped(codec, result)
     intake = Intake(store)
     refs, executable = [], []
