@@ -79,7 +79,11 @@ class Options:
         self.declare(return_type)
 
     def declare(self, return_type: Any) -> None:
-        """Take what the results are said to be."""
+        """Take what the results are said to be; ``X | None`` is as good as ``X``, as None always passes."""
+        parts = getattr(return_type, "__args__", ())
+        if type(None) in parts and not isinstance(getattr(return_type, "__origin__", None), type):
+            parts = [part for part in parts if part is not type(None)]
+            return_type = parts[0] if len(parts) == 1 else return_type
         self.result = result_type(return_type)
         self.output = output_codec(return_type)
 

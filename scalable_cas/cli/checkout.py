@@ -19,8 +19,9 @@ from scalable_cas.ops.selection import select_object
 def command(session: Session, oid: str, path: str) -> None:
     """Put the stored file or folder OID at PATH.
 
-    A blob becomes the file PATH; what a tree holds is put into the folder PATH. Files that are there with the same content are left alone, and so are files that are no part of the tree.
-    Nothing is written outside of PATH, whatever the tree says.
+    A blob becomes the file PATH; what a tree holds is put into the folder PATH. Files that are there with the
+    same content are left alone, and so are files that are no part of the tree. Nothing is written outside of
+    PATH, whatever the tree says.
     """
     from scalable_cas.store.checkout import checkout
 

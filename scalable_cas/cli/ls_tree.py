@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def command(session: Session, oid: str, *, recursive: bool, as_json: bool) -> None:
     """Print what the tree OID holds, a line for each entry.
 
-    MODE TYPE OID, a tab, NAME. Sorted by the bytes of the names. With -r only empty folders have a line of their own.
+    MODE TYPE OID, a tab, NAME; sorted by the bytes of the names. With -r only empty folders have a line of
+    their own.
     """
     store = session.store()
     found = listing(store, oid, recursive=recursive)

@@ -148,7 +148,7 @@ def test_what_is_there_already_and_what_is_no_part_of_the_tree_is_left_alone(sto
     same = [path.name for path, seen in before.items() if path.lstat() == seen]
     assert (workdir / "out/a.txt").read_text() == "a"
     assert (workdir / "out/run").stat().st_mode & 0o100
-    assert sorted(set(path.name for path in before) - set(same)) == ["a.txt", "run"]
+    assert sorted({path.name for path in before} - set(same)) == ["a.txt", "run"]
 
 
 def test_a_file_or_link_in_the_place_of_a_folder_goes_a_folder_in_that_of_a_file_does_not(
@@ -345,7 +345,7 @@ def raw_tree(store, name: bytes) -> str:
 @pytest.mark.parametrize("name", [b"../evil", b"..", b"/tmp/evil", b"a/b", b"a\0", b""])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_written(store, workdir, name):
     oid = raw_tree(store, name)
-    with pytest.raises(CorruptObject, match="no name of a file|it claims"):
+    with pytest.raises(CorruptObject, match=r"no name of a file|it claims"):
         store.checkout(oid, "out")
     assert not (workdir / "evil").exists()
     assert list((workdir / "out").iterdir()) == []
