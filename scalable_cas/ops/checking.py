@@ -7,7 +7,7 @@ from blake3 import blake3
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header
 from scalable_cas.format.chunking import ChunkList
-from scalable_cas.format.kinds import BLOB, VALUE
+from scalable_cas.format.kinds import BLOB
 from scalable_cas.format.pack import read_table
 from scalable_cas.ops.closure import PARENTS, children_of
 from scalable_cas.storage import chunks

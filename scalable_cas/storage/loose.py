@@ -136,7 +136,7 @@ class LooseObjects:
         fs.replace(self._tmp, self.path(oid), head.pack(), content, sync=sync, mode=0o444)
         seen = self.stat(oid)
         if seen is None:
-            raise ObjectNotFound(oid.hex())
+            raise ObjectUnreadable(oid.hex(), "it was removed just now")
         return _placed(seen, head)
 
     def map(self, oid: bytes, size: int) -> tuple[memoryview, os.stat_result] | None:

@@ -128,8 +128,8 @@ def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -
 
 
 def place_stream(store: ObjectAccess, file: BinaryIO) -> tuple[tuple[bytes, int], dict[bytes, Placed]]:
-    """As `put_stream`, but no row names it yet: that is the caller's to do, under the lock, after it has asked
-    whether everything is still there. Returns name and length, and where all of it is.
+    """As `put_stream`, but no row names it yet: that is the caller's to do, under the lock, after it has
+    asked whether everything is still there. Returns name and length, and where all of it is.
 
     Raises:
         StoreReadOnly: it cannot be written.

@@ -446,8 +446,8 @@ def damage(path: Path) -> None:
 def test_a_damaged_object_is_a_miss_that_heals(size):
     write(1, size=size)
     os.unlink("out/result.txt")
-    for path in object_files("cache"):
-        if path.read_bytes()[11] == 1:
+    for path in (*object_files("cache"), *pack_files("cache")):
+        if path.read_bytes()[11] != 4:  # not the value, which names them
             damage(path)
     with pytest.warns(CacheWarning) as said:
         write(1, size=size)
@@ -553,7 +553,7 @@ def test_a_collector_between_the_files_and_the_record_costs_an_entry_and_no_trut
 
     def late(self):
         flush(self)
-        if self.kept and not collected:
+        if self.placed and not collected:
             with Store.open("cache") as store:
                 collected.append(store.gc().objects)
 

@@ -19,7 +19,7 @@ from scalable_cas.format import tree
 from scalable_cas.format.kinds import BLOB, TREE
 from scalable_cas.store import checkout as checkouts
 from scalable_cas.store import intake as intakes
-from tests.support.stores import assert_whole, object_files
+from tests.support.stores import assert_whole, object_files, pack_files
 
 
 @pytest.fixture
@@ -96,6 +96,23 @@ def test_a_file_is_a_blob_named_by_its_content(store, workdir):
 def test_a_link_that_is_named_itself_is_followed(store, folder, workdir):
     (workdir / "link").symlink_to("in")
     assert store.put_path("link") == store.put_path("in")
+
+
+def test_a_large_file_is_stored_in_chunks_and_only_what_changed_is_stored_again(store, workdir):
+    content = bytearray(os.urandom(6 << 20))
+    (workdir / "in").mkdir()
+    (workdir / "in/large").write_bytes(content)
+    oid = store.put_path("in")
+    before = sum(path.stat().st_size for path in pack_files(store.root))
+    content[3 << 20 : 3 << 20] = b"inserted"
+    (workdir / "in/large").write_bytes(content)
+    again = store.put_path("in")
+    assert sum(path.stat().st_size for path in pack_files(store.root)) - before < 1 << 20
+    for tree_id in (again, oid):
+        store.checkout(tree_id, "out")
+    assert (workdir / "out/large").stat().st_size == 6 << 20
+    assert store.put_path("out") == oid
+    assert store.verify().findings == []
 
 
 def test_two_folders_that_share_files_share_objects(store, folder, workdir):
@@ -252,10 +269,10 @@ def test_what_has_no_content_is_refused(store, folder, workdir):
 def test_a_file_that_never_holds_still_is_refused(store, folder, monkeypatch):
     read = intakes._read
 
-    def growing(fd):
+    def growing(*args):
         with open(folder / "a.txt", "a") as file:
             file.write("more")
-        return read(fd)
+        return read(*args)
 
     monkeypatch.setattr(intakes, "_read", growing)
     with pytest.raises(PathRefused, match="changes while it is being read"):
@@ -265,8 +282,8 @@ def test_a_file_that_never_holds_still_is_refused(store, folder, monkeypatch):
 def test_a_file_that_changes_once_is_read_again(store, folder, workdir, monkeypatch):
     read, changed = intakes._read, []
 
-    def once(fd):
-        found = read(fd)
+    def once(*args):
+        found = read(*args)
         if not changed:
             changed.append(True)
             (folder / "sub/large").write_bytes(b"other")
@@ -422,15 +439,16 @@ def test_a_folder_that_becomes_a_link_meanwhile_is_not_written_through(store, wo
     assert list(outside.iterdir()) == []
 
 
-def test_damage_is_found_before_a_file_gets_its_name(store, workdir):
-    content = os.urandom(3 << 20)
-    (workdir / "large").write_bytes(content)
+@pytest.mark.parametrize("size", [500_000, 3 << 20])
+def test_damage_is_found_before_a_file_gets_its_name(store, workdir, size):
+    """In one piece, or in chunks."""
+    (workdir / "large").write_bytes(os.urandom(size))
     oid = store.put_path("large")
-    path = Path(store.objects.loose.path(bytes.fromhex(oid)))
-    path.chmod(0o644)
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+    for path in (*object_files(store.root), *pack_files(store.root)):
+        path.chmod(0o644)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
     (workdir / "copy").write_text("mine")
     with pytest.raises(CorruptObject):
         store.checkout(oid, "copy")
@@ -486,10 +504,10 @@ def test_a_rebuilt_index_knows_trees(store, folder, workdir):
 def test_a_missing_file_of_a_tree_is_found_with_what_it_affects(store, folder):
     oid = store.put_path(folder)
     store.pin([bytes.fromhex(oid)])
-    large = blake3((folder / "sub/large").read_bytes()).digest()
-    store.objects.loose.delete(large)
+    lost = blake3(b"a").digest()
+    store.objects.loose.delete(lost)
     (finding,) = store.verify().findings
-    assert (finding.kind, finding.subject) == ("missing", large.hex())
+    assert (finding.kind, finding.subject) == ("missing", lost.hex())
 
 
 def test_a_store_that_cannot_be_written_says_so(store, folder):
