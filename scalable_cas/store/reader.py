@@ -189,8 +189,13 @@ def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
     contents = {oid: content for _, oid, content in item.objects}
+    # Read-only: a buffer may be the memory of an array that the caller of the function has by now.
     return _decode(
-        item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
+        item.record.codec,
+        root[0],
+        root[2],
+        lambda ref: memoryview(contents[ref.oid]).toreadonly(),
+        trusted=True,
     )
 
 
