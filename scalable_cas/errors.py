@@ -97,6 +97,14 @@ class UnknownCodec(ScalableCasError):
         self.name = name
 
 
+class MissingLibrary(UnknownCodec):
+    """An entry holds a value of a library that is not installed here."""
+
+    def __init__(self, name: str) -> None:
+        ScalableCasError.__init__(self, f"the stored value needs {name}, which is not installed; install it")
+        self.name = name
+
+
 class UntrustedEntry(ScalableCasError):
     """Decoding would run code that came from somebody who is not trusted."""
 

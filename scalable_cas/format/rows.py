@@ -54,7 +54,20 @@ PACKED = 4  # inode and time of change are those of the pack that holds the root
 #: The code fingerprint of an entry whose code is not known.
 UNKNOWN_CODE = bytes(8)
 
-CODEC_NUMBERS = {"plain": 1, "bytes": 2, "str": 3, "pickle": 4}
+CODEC_NUMBERS = {
+    "plain": 1,
+    "bytes": 2,
+    "str": 3,
+    "pickle": 4,
+    "data": 5,
+    "numpy": 6,
+    "pandas": 7,
+    "arrow": 8,
+    "polars": 9,
+    "scipy": 10,
+    "xarray": 11,
+    "torch": 12,
+}
 CODEC_OTHER = 0  # the record holds the name
 
 

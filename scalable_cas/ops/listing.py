@@ -200,7 +200,8 @@ def stored_size(objects: Objects, head: Header) -> int:
         ObjectNotFound, CorruptObject, ObjectUnreadable: as `chunk_names`.
     """
     known = objects.known(list(set(chunk_names(objects, head))))
-    return HEADER_BYTES + head.stored_size + sum(row.stored for row in known.values())
+    total: int = HEADER_BYTES + head.stored_size + sum(row.stored for row in known.values())
+    return total
 
 
 def _coding(head: Header) -> str:

@@ -77,7 +77,9 @@ def decode_mapped(store: StoreCore, codec: str, kind: int, content: Any, *, fore
         return decode_stored(store, codec, kind, content, foreign=foreign)
     from scalable_cas.store.mapping import mapped_buffer
 
-    return decode_with(codec, kind, content, lambda ref: mapped_buffer(store, ref), trusted=not foreign)
+    return decode_with(
+        codec, kind, content, lambda ref: mapped_buffer(store, ref), trusted=not foreign, writable=False
+    )
 
 
 def save_mapped(store: StoreCore, record: Record, result: Any) -> Any:

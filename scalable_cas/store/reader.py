@@ -197,8 +197,13 @@ def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
     contents = {oid: content for _, oid, content, _ in item.objects}
+    # Read-only: a buffer may be the memory of an array that the caller of the function has by now.
     return decode_with(
-        item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
+        item.record.codec,
+        root[0],
+        root[2],
+        lambda ref: memoryview(contents[ref.oid]).toreadonly(),
+        trusted=True,
     )
 
 
@@ -316,9 +321,16 @@ def buffer_of(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
 
 
 def decode_with(
-    codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool
+    codec: str,
+    kind: int,
+    content: Any,
+    fetch: Callable[[value.BufferRef], Any],
+    *,
+    trusted: bool,
+    writable: bool = True,
 ) -> Any:
-    """Decode the content of a root object; ``fetch`` gets each buffer that it names.
+    """Decode the content of a root object; ``fetch`` gets each buffer that it names. ``writable``: whether
+    arrays over read-only buffers are to be copied.
 
     Raises:
         MalformedObject, UntrustedEntry, UnknownCodec: as `codecs.decode`, and what ``fetch`` raises.
@@ -330,4 +342,5 @@ def decode_with(
     parsed = value.unpack(content)
     if parsed.codec != codec:
         raise MalformedObject("entry", f"its record says {codec}, its value {parsed.codec}")
-    return codecs.decode(codec, parsed.head, tuple(fetch(ref) for ref in parsed.buffers), trusted=trusted)
+    buffers = tuple(fetch(ref) for ref in parsed.buffers)
+    return codecs.decode(codec, parsed.head, buffers, trusted=trusted, writable=writable)

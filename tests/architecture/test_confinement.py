@@ -26,7 +26,7 @@ IMPORTS = {
     "shutil": ("storage/fs.py", "cli/"),  # cli: the width of the terminal; what changes files is below
     "numpy": ("keys/", "codecs/"),
     "pandas": ("keys/", "codecs/"),
-    **dict.fromkeys(("pyarrow", "polars", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
+    **dict.fromkeys(("pyarrow", "polars", "pytz", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
     "boto3": ("remotes/s3.py",),
     "botocore": ("remotes/s3.py",),
     "dask": (),
