@@ -10,6 +10,7 @@ from scalable_cas import clock
 from scalable_cas.caching import session as sessions
 from scalable_cas.caching.drift import REFUSED, CodeGuard
 from scalable_cas.caching.run import Run
+from scalable_cas.codecs.outputs import NAMES as OUTPUTS
 from scalable_cas.errors import CodeChanged, ScalableCasError, StaleCodeWarning
 from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
@@ -49,6 +50,9 @@ else:
 
 #: Names behind ``_code="deps"`` that an entry keeps, 50 bytes each. More would be larger than most results.
 MOST_REACHED = 60
+
+#: Why an entry is not used by a wrapper that promises files.
+LACKS_FILES = "it was stored without its files, by a wrapper that does not say return_type"
 
 ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
 
@@ -292,7 +296,8 @@ class CachedFunction:
         rowkey = self._rowkey(args, kwargs)
         store = self._open()
         try:
-            return not self.options.void and self.guard.has(store, rowkey, self.options.limit)
+            there = not self.options.void and self.guard.has(store, rowkey, self.options.limit)
+            return there and not self._lacks_files(store, rowkey)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False
@@ -330,9 +335,19 @@ class CachedFunction:
         store = self._open()
         if store is not None and self.guard.refuses(store, rowkey):
             return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
+        if store is not None and self._lacks_files(store, rowkey):
+            return Explanation(self.keyer.name, hit=False, reason=LACKS_FILES, differs=[])
         call = call_of(self.describe(rowkey, args, kwargs, session.seed))
         cached = not self.options.void
         return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+
+    def _lacks_files(self, store: StoreCore | None, rowkey: bytes) -> bool:
+        """Whether an entry was stored by a wrapper that does not know that the function returns paths."""
+        if self.options.output is None or store is None:
+            return False
+        store.flush()
+        record = store.index.record(rowkey)
+        return record is not None and record.codec not in OUTPUTS
 
     def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
         """The record of a call, with all that explains it. ``inputs``: what was read for its key."""

@@ -48,6 +48,9 @@ LONGEST_TARGET = 4095
 #: Folders within folders: each costs an open file while it is written or read, and three frames of Python's
 #: 1,000.
 DEEPEST = 128
+#: Files, links and folders in a folder, all told, that are stored or put back. Who has more of them packs
+#: them first; and a hostile tree of 60 objects can hold itself 2**60 times.
+MOST_ENTRIES = 10_000_000
 _LARGEST = (1 << 48) - 1  # bytes of an object, as in the header
 
 

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     Buffer = bytes | memoryview
 
 _SIGNATURE = Struct("<QQQqqI")
-#: Files, links and folders in one tree, all told. Who has more of them packs them first; a hostile tree has
-#: no end.
-MOST_ENTRIES = 10_000_000
 #: Content up to this many bytes is read whole; longer in pieces.
 WHOLE = 1 << 20
 PIECE = 1 << 20
@@ -168,8 +165,8 @@ class Checkout:
         self._trees.append(entries)
         for entry in entries:
             self._entries += 1
-            if self._entries > MOST_ENTRIES:
-                raise PathRefused(folder.path, f"the tree has more than {MOST_ENTRIES:,} entries")
+            if self._entries > tree.MOST_ENTRIES:
+                raise PathRefused(folder.path, f"the tree has more than {tree.MOST_ENTRIES:,} entries")
             if self._may_replace is not None and entry.name.lower() == b".git":  # it can run programs
                 raise PathRefused(folder.called(entry.name), "a repository that comes from elsewhere")
             if entry.mode != tree.FOLDER:
@@ -208,7 +205,7 @@ class Stamp:
             self._entries += 1
             seen = folder.stat(entry.name)
             kind = None if seen is None else stat.S_IFMT(seen.st_mode)
-            if seen is None or self._entries > MOST_ENTRIES or kind != stat.S_IFMT(entry.mode):
+            if seen is None or self._entries > tree.MOST_ENTRIES or kind != stat.S_IFMT(entry.mode):
                 return False
             if entry.mode != tree.FOLDER:
                 self._running.update(_SIGNATURE.pack(*signature_of(seen), seen.st_mode))

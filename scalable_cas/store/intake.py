@@ -230,7 +230,7 @@ class _Walk:
         self._root = -1
         self.skipped = skipped
         self.stamp = blake3()
-        self.files = self.total = 0
+        self.files = self.total = self._entries = 0
         self.progress: Progress | None = None
 
     def run(self) -> tuple[bytes, int]:
@@ -250,6 +250,9 @@ class _Walk:
         for name in names:
             if name.startswith(DRAFT_PREFIX):  # of a process that puts something back, or was killed at it
                 continue
+            self._entries += 1
+            if self._entries > tree.MOST_ENTRIES:
+                raise PathRefused(self._path, f"it has more than {tree.MOST_ENTRIES:,} entries")
             entry = self._entry(fd, name)
             if entry is not None:
                 entries.append(entry)

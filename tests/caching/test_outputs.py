@@ -370,6 +370,8 @@ def test_a_wrapper_without_the_declaration_puts_the_file_back_too_and_what_it_st
     assert Path("out/result.txt").exists()
     plain(2)
     os.unlink("out/result.txt")
+    assert not write.is_cached(2)
+    assert "without its files" in str(write.explain(2))
     assert write(2) == "out/result.txt"  # a path without its file is no result of this wrapper
     assert runs == [1, 2, 2]
     os.unlink("out/result.txt")

@@ -17,7 +17,6 @@ from scalable_cas import Store, clock
 from scalable_cas.errors import CorruptObject, ObjectNotFound, PathRefused, StoreReadOnly
 from scalable_cas.format import tree
 from scalable_cas.format.kinds import BLOB, TREE
-from scalable_cas.store import checkout as checkouts
 from scalable_cas.store import intake as intakes
 from tests.support.stores import assert_whole, object_files, pack_files
 
@@ -322,6 +321,14 @@ def test_folders_deeper_than_the_limit_are_refused(store, workdir):
         store.put_path("in")
 
 
+def test_more_entries_than_the_limit_are_refused(store, folder, monkeypatch):
+    monkeypatch.setattr(tree, "MOST_ENTRIES", 9)
+    store.put_path(folder)
+    (folder / "one more").mkdir()
+    with pytest.raises(PathRefused, match="more than 9 entries"):
+        store.put_path(folder)
+
+
 def test_what_a_kill_left_half_written_is_no_part_of_a_folder(store, folder):
     oid = store.put_path(folder)
     (folder / "sub/.scalable-cas-draft.1.2.3").write_text("half")
@@ -390,7 +397,7 @@ def test_a_tree_that_holds_itself_over_and_over_has_an_end(store, monkeypatch):
     oid = put_tree(store, (b"x", tree.FILE, b"x"))
     for _ in range(60):
         oid = put_tree(store, *((bytes((97 + n,)), tree.FOLDER, oid.encode()) for n in range(8)))
-    monkeypatch.setattr(checkouts, "MOST_ENTRIES", 500)
+    monkeypatch.setattr(tree, "MOST_ENTRIES", 500)
     with pytest.raises(PathRefused, match="more than 500 entries"):
         store.checkout(oid, "out")
     since = clock.monotonic()
