@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     Chunk = tuple[bytes, int]  # name, length
     Wanted = tuple[bytes, int, int]  # name, length, place in what the caller has
 
-#: Neighbours that are read together: bytes, and pieces that one call of the system takes (IOV_MAX is 1,024,
-#: and each chunk is two: header and content).
-RUN_BYTES, RUN_CHUNKS = 1 << 20, 500
+#: Neighbours that are read together: bytes (a huge page, for the reason given in `reading.PIECE`), and pieces
+#: that one call of the system takes (IOV_MAX is 1,024, and each chunk is two: header and content).
+RUN_BYTES, RUN_CHUNKS = 2 << 20, 500
 _SIZE, _STORED = 4, 5  # in the fields of a row
 
 
