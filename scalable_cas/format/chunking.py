@@ -5,9 +5,10 @@ that name is a list of blobs; each of them is an object like any other. So equal
 object, and a reader checks the digest of the whole whatever the list says.
 
 Where cuts fall is up to the writer. Two things were wanted: what is inserted in the middle must not move the
-cuts behind it (they are found by content), and a blob that grows must keep the cuts that it had. So the size
-of chunks follows from the place in the blob, not from its length: fine at the front, where small changes of
-values of a few megabytes matter, coarse behind, where a list would grow long.
+cuts behind it (they are found by content), and a file that grows must keep the cuts that it had. So the size
+of chunks follows from the place in the blob, not from its length: fine at the front, coarse behind, where a
+list would grow long. Arrays are rather changed than appended to: theirs follows from their size, so that all
+have a few hundred chunks.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ _CRC = Struct("<I")
 #: Content from this many bytes on is stored in chunks: below it a list, a second look-up and a file opened
 #: twice cost more than shared parts save.
 SMALLEST = 1 << 20
-#: (up to this offset in the blob, average size of a chunk there). 32 KiB: 20 versions of a frame of 6 MB
-#: columns with 1 % of the rows changed take a fifteenth; with 64 KiB a thirteenth (docs/decisions/0010). The
-#: last is what the cutter can do. 100 GB are 80,000 chunks, a list of 3 MB.
+#: (up to this offset in the blob, average size of a chunk there). The last is what the cutter can do. 100 GB
+#: are 80,000 chunks, a list of 3 MB.
 AVERAGES = ((64 << 20, 32 << 10), (1 << 30, 256 << 10), (64 << 30, 1 << 20), (1 << 62, 4 << 20))
 LARGEST_CHUNK = 16 << 20
-#: Cuts of numeric arrays too large for the fine ones: nothing is ever inserted into an array of fixed shape.
+#: (up to this size of an array, average size of its chunks). A change of 1 % of a column costs that and two
+#: chunks; each chunk costs 300 to 400 bytes in the pack and the index (figures: docs/decisions/0010).
+ARRAY_AVERAGES = ((8 << 20, 16 << 10), (16 << 20, 32 << 10), (32 << 20, 64 << 10))
+#: Larger arrays are cut at fixed places: nothing is ever inserted into them.
 ARRAY_CHUNK = 1 << 20
 
 
@@ -123,14 +126,20 @@ def fixed_cuts(size: int, length: int) -> Iterator[int]:
         yield min(length, size - at)
 
 
-def cuts(view: memoryview, offset: int, item: int, *, last: bool) -> tuple[int, list[int]]:
+def array_average(size: int) -> int:
+    """The average size of the chunks of an array of ``size`` bytes."""
+    return next((average for limit, average in ARRAY_AVERAGES if size <= limit), ARRAY_CHUNK)
+
+
+def cuts(view: memoryview, offset: int, item: int, *, last: bool, average: int = 0) -> tuple[int, list[int]]:
     """Where to cut some bytes that stand at ``offset`` of a blob: the chunker, and where each chunk ends.
+    ``average``: the size of chunks, if it does not follow from the offset.
 
     Cuts are rounded down to the ``item`` size in bytes, so that a chunk of numbers holds whole numbers.
     Unless these are the ``last`` bytes of the blob, what follows the last cut is the caller's to hand in
     again: only the bytes behind can tell where it ends.
     """
-    chunker, cut = cutter(average_at(offset))
+    chunker, cut = cutter(average or average_at(offset))
     ends: list[int] = []
     at = 0
     for length in cut(view):

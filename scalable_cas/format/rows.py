@@ -147,6 +147,10 @@ def pack_object(
     return OBJECT.pack(LOOSE, kind, coding, 0, size, stored, epoch)
 
 
+#: The row of an object in a pack, as one: place, kind, coding, 0, size, stored size, epoch, pack, offset.
+PACKED_OBJECT = Struct(OBJECT.format + IN_PACK.format.lstrip("<"))
+
+
 class ObjectRow:
     """A parsed object row."""
 

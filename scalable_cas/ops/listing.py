@@ -200,8 +200,8 @@ def stored_size(objects: Objects, head: Header) -> int:
         ObjectNotFound, CorruptObject, ObjectUnreadable: as `chunk_names`.
     """
     known = objects.known(list(set(chunk_names(objects, head))))
-    total: int = HEADER_BYTES + head.stored_size + sum(row.stored for row in known.values())
-    return total
+    chunks: int = sum(row.stored for row in known.values())
+    return HEADER_BYTES + head.stored_size + chunks
 
 
 def _coding(head: Header) -> str:

@@ -10,11 +10,13 @@ out what is wrong, and which chunk it is.
 from __future__ import annotations
 
 import os
+from itertools import accumulate, zip_longest
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound
 from scalable_cas.format import header as encoded
 from scalable_cas.format import rows
 from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.header import CHUNKED
 from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.storage import parallel
 from scalable_cas.storage.reading import OPEN, WINDOW, filled, own_header
@@ -22,7 +24,7 @@ from scalable_cas.storage.reading import OPEN, WINDOW, filled, own_header
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import NoReturn, Self
+    from typing import Any, NoReturn, Self
 
     from scalable_cas.format.header import Header
     from scalable_cas.storage.objects import Objects
@@ -30,43 +32,63 @@ if TYPE_CHECKING:
 
     Content = bytes | memoryview
     Chunk = tuple[bytes, int]  # name, length
+    Wanted = tuple[bytes, int, int]  # name, length, place in what the caller has
 
-#: Neighbours that are read together: bytes, and pieces that one call of the system takes (IOV_MAX is 1,024,
-#: and each chunk is two: header and content).
-RUN_BYTES, RUN_CHUNKS = 1 << 20, 500
+#: Neighbours that are read together: bytes (a huge page, for the reason given in `reading.PIECE`), and pieces
+#: that one call of the system takes (IOV_MAX is 1,024, and each chunk is two: header and content).
+RUN_BYTES, RUN_CHUNKS = 2 << 20, 500
+_SIZE, _STORED = 4, 5  # in the fields of a row
 
 
 class Run:
-    """Objects that stand one after the other in a pack: (name, row, whatever the caller needs with it)."""
+    """Objects that stand one after the other in a pack. ``members``: of each its name, its place in what the
+    caller has, and the fields of its row (`rows.PACKED_OBJECT`); ``raw``: none is compressed.
+    """
 
-    __slots__ = ("length", "members", "offset", "pack")
+    __slots__ = ("length", "members", "offset", "pack", "raw")
 
     def __init__(self, pack: bytes, offset: int) -> None:
         self.pack = pack
         self.offset = offset
         self.length = 0
-        self.members: list[tuple[bytes, rows.ObjectRow, int]] = []
+        self.raw = True
+        self.members: list[tuple[bytes, int, tuple[Any, ...]]] = []
 
 
-def runs(wanted: Sequence[tuple[bytes, rows.ObjectRow, int]]) -> list[Run]:
-    """Join neighbours, in the order that is given. Rows of objects that are in no pack are left out."""
+def runs(objects: Objects, wanted: Sequence[Wanted]) -> tuple[list[Run], list[Wanted]]:
+    """Find objects (name, size, place in what the caller has) that lie in packs as the index says, and join
+    neighbours, in the order that is given; and those that are not in a pack, or of which it knows nothing or
+    something else.
+    """
     found: list[Run] = []
-    for oid, row, extra in wanted:
-        if not row.pack:
+    others: list[Wanted] = []
+    run, end = None, 0
+    unpack, length = rows.PACKED_OBJECT.unpack, rows.PACKED_OBJECT.size
+    data = objects.index.object_data([oid for oid, _, _ in wanted]) if objects.index is not None else ()
+    for item, row in zip_longest(wanted, data):
+        if row is None or len(row) != length:
+            others.append(item)
             continue
-        run = found[-1] if found else None
+        fields = unpack(row)
+        _, kind, coding, _, size, stored, _, pack, offset = fields
+        if size != item[1] or kind != BLOB or coding == CHUNKED:
+            others.append(item)
+            continue
         if (
             run is None
-            or run.pack != row.pack
-            or run.offset + run.length != row.offset
+            or offset != end
+            or run.pack != pack
             or run.length >= RUN_BYTES
             or len(run.members) == RUN_CHUNKS
         ):
-            run = Run(row.pack, row.offset)
+            run, end = Run(pack, offset), offset
             found.append(run)
-        run.members.append((oid, row, extra))
-        run.length += row.stored
-    return found
+        run.members.append((item[0], item[2], fields))
+        run.length += stored
+        end += stored
+        if coding:
+            run.raw = False
+    return found, others
 
 
 class Packfiles:
@@ -245,25 +267,23 @@ class _Reader:
 
     def fill(self, group: list[Chunk], target: memoryview) -> None:
         """Put the contents of some chunks one after the other into ``target``."""
-        known = self._objects.known([oid for oid, _ in group])
-        wanted, others, at = [], [], 0
-        for oid, length in group:
-            row = known.get(oid)
-            if row is not None and row.pack and row.size == length and row.coding != encoded.CHUNKED:
-                wanted.append((oid, row, at))
-            else:
-                others.append((oid, length, at))
-            at += length
-        found = runs(wanted)
+        starts = accumulate((length for _, length in group), initial=0)
+        found, others = runs(
+            self._objects, [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
+        )
         self._files.open({run.pack for run in found})
-        jobs: list[Run | tuple[bytes, int, int]] = [*found, *others]
 
-        def work(job: Run | tuple[bytes, int, int]) -> None:
-            if isinstance(job, Run) and self._read(job, target):
+        def work(job: Run | Wanted) -> None:
+            if not isinstance(job, Run):
+                todo = [job]
+            elif self._read(job, target):
                 return
-            for oid, length, start in _members(job):
-                target[start : start + length] = self._careful.chunk((oid, length))
+            else:
+                todo = [(oid, fields[_SIZE], at) for oid, at, fields in job.members]
+            for oid, length, at in todo:
+                target[at : at + length] = self._careful.chunk((oid, length))
 
+        jobs: list[Run | Wanted] = [*found, *others]
         parallel.each(work, jobs, self._threads)
 
     def _read(self, run: Run, target: memoryview) -> bool:
@@ -272,23 +292,19 @@ class _Reader:
         if fd is None:
             return False
         try:
-            if all(row.coding == encoded.RAW for _, row, _ in run.members):
+            if run.raw:
                 aside = memoryview(bytearray(encoded.HEADER_BYTES))
                 parts: list[memoryview] = []
-                for _, row, start in run.members:
-                    parts += (aside, target[start : start + row.size])
+                for _, at, fields in run.members:
+                    parts += (aside, target[at : at + fields[_SIZE]])
                 return os.preadv(fd, parts, run.offset) == run.length
-            data = memoryview(os.pread(fd, run.length, run.offset))
-            at = 0
-            for oid, row, start in run.members:
-                piece = data[at : at + row.stored]
-                head = own_header(oid, piece)
-                encoded.decode_into(head, piece[encoded.HEADER_BYTES :], target[start : start + row.size])
-                at += row.stored
+            data, start = memoryview(os.pread(fd, run.length, run.offset)), 0
+            for oid, at, fields in run.members:
+                end = start + fields[_STORED]
+                head = own_header(oid, data[start:end])
+                payload = data[start + encoded.HEADER_BYTES : end]
+                encoded.decode_into(head, payload, target[at : at + fields[_SIZE]])
+                start = end
         except (OSError, CorruptObject, MalformedObject):
             return False
         return True
-
-
-def _members(job: Run | tuple[bytes, int, int]) -> list[tuple[bytes, int, int]]:
-    return [(oid, row.size, start) for oid, row, start in job.members] if isinstance(job, Run) else [job]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.format.header import Header
     from scalable_cas.format.rows import ObjectRow
-    from scalable_cas.storage.chunks import Run
+    from scalable_cas.storage.chunks import Run, Wanted
     from scalable_cas.storage.objects import Objects
 
     Content = bytes | bytearray | memoryview
@@ -77,9 +77,10 @@ class ChunkWriter:
         for pack in self._packs:
             pack.close()
 
-    def put(self, oid: bytes, content: memoryview, item: int = 1, *, fixed: int = 0) -> None:
-        """Store a blob that is in memory."""
-        blob, at = Blob(self, item, fixed), 0
+    def put(self, oid: bytes, content: memoryview, item: int = 1) -> None:
+        """Store a blob that is in memory; ``item``: the size in bytes of the numbers that it is made of."""
+        average = chunking.array_average(len(content)) if item > 1 else 0
+        blob, at = Blob(self, item, average, fixed=item > 1 and len(content) > ARRAY_BYTES), 0
         while at < len(content):
             window = content[at : at + window_at(at)]
             at += blob.feed(window, last=at + len(window) == len(content))
@@ -115,9 +116,8 @@ class ChunkWriter:
     def store(self, pieces: dict[bytes, memoryview], item: int) -> None:
         """Store chunks by their names, where they are not there already; ``item`` as in `Objects.put`."""
         new = [oid for oid in pieces if oid not in self.placed and oid not in self._written]
-        known = self._objects.known(new) if new else {}
-        if known:
-            self.placed |= self._whole({oid: (row, len(pieces[oid])) for oid, row in known.items()})
+        if new:
+            self.placed |= self._whole([(oid, len(pieces[oid]), 0) for oid in new])
             new = [oid for oid in new if oid not in self.placed]
         if not new:
             return
@@ -158,46 +158,55 @@ class ChunkWriter:
             self._heads[-1][oid] = head, parts
             self._written.add(oid)
 
-    def _whole(self, known: dict[bytes, tuple[ObjectRow, int]]) -> dict[bytes, Placed]:
-        """Which of the chunks that the index knows (row, size) are there and whole."""
+    def _whole(self, wanted: list[Wanted]) -> dict[bytes, Placed]:
+        """Which of some chunks (name, length) the index knows, and are there and whole."""
         found: dict[bytes, Placed] = {}
-        wanted = sorted(
-            ((oid, row, size) for oid, (row, size) in known.items()), key=lambda w: (w[1].pack, w[1].offset)
-        )
         with Packfiles(self._objects) as files:
-            jobs = runs(wanted)
+            jobs, others = runs(self._objects, wanted)
             files.open({run.pack for run in jobs})
-            seen = {run.pack: self._objects.packs.stat(run.pack) for run in jobs}
+            states = {run.pack: self._objects.packs.stat(run.pack) for run in jobs}
 
             def check(run: Run) -> None:
-                fd, at = files.fd(run.pack), 0
-                data = memoryview(pread(fd, run.length, run.offset) if fd is not None else b"")
-                state = seen[run.pack]
-                for oid, row, size in run.members:
-                    piece = data[at : at + row.stored]
-                    at += row.stored
-                    if state is not None and _is_whole(oid, piece, size):
-                        found[oid] = placed_at(row, state)
-                    elif data:
-                        self._objects.damaged.add(run.pack)
+                fd, seen, start = files.fd(run.pack), states[run.pack], 0
+                if fd is None or seen is None:
+                    return
+                data = memoryview(pread(fd, run.length, run.offset))
+                for oid, _, fields in run.members:
+                    _, _, coding, _, size, stored, epoch, pack, offset = fields
+                    if _is_whole(oid, data[start : start + stored], size):
+                        found[oid] = Placed(
+                            seen.st_ino,
+                            seen.st_mtime_ns,
+                            stored,
+                            coding,
+                            kind=BLOB,
+                            size=size,
+                            pack=pack,
+                            offset=offset,
+                            epoch=epoch,
+                        )
+                    else:
+                        self._objects.damaged.add(pack)
+                    start += stored
 
             parallel.each(check, jobs, self.threads)
-        for oid, row, size in wanted:
-            if not row.pack:
-                there = self._objects.loose.whole(BLOB, oid, size)
-                if there is not None:
-                    found[oid] = there
+        known = self._objects.known([oid for oid, _, _ in others])
+        for oid, size, _ in others:
+            there = self._objects.loose.whole(BLOB, oid, size) if oid in known else None
+            if there is not None:
+                found[oid] = there
         return found
 
 
 class Blob:
-    """One blob that is being cut. ``item``: the size in bytes of the numbers that it is made of; ``fixed``:
-    the length of all chunks but the last, or 0 for cuts that follow the content.
+    """One blob that is being cut. ``item``: the size in bytes of the numbers that it is made of; ``average``:
+    the size of chunks, 0 if it follows from the place; ``fixed``: all but the last are exactly as long.
     """
 
-    def __init__(self, writer: ChunkWriter, item: int = 1, fixed: int = 0) -> None:
+    def __init__(self, writer: ChunkWriter, item: int = 1, average: int = 0, *, fixed: bool = False) -> None:
         self._writer = writer
         self._item = item
+        self._average = average
         self._fixed = fixed
         self._chunker = chunking.FIXED
         self._chunks: list[tuple[bytes, int]] = []
@@ -221,16 +230,16 @@ class Blob:
     def _cut(self, view: memoryview, *, last: bool) -> tuple[list[int], bool]:
         """The lengths of the chunks, and whether all are zeros: those need no search and no hash each."""
         if _is_zero(view):
-            length = self._fixed or 4 * chunking.average_at(self.size)
-            lengths = list(chunking.fixed_cuts(len(view), min(length, chunking.LARGEST_CHUNK)))
-            if not last and len(lengths) > 1:
-                lengths.pop()
-            return lengths, True
+            length = self._average or chunking.average_at(self.size)
+            return self._even(view, length if self._fixed else 4 * length, last=last), True
         if self._fixed:
-            lengths = list(chunking.fixed_cuts(len(view), self._fixed))
-            return lengths if last or lengths[-1] == self._fixed else lengths[:-1], False
-        self._chunker, ends = chunking.cuts(view, self.size, self._item, last=last)
+            return self._even(view, self._average, last=last), False
+        self._chunker, ends = chunking.cuts(view, self.size, self._item, last=last, average=self._average)
         return [end - start for start, end in zip([0, *ends], ends, strict=False)], False
+
+    def _even(self, view: memoryview, length: int, *, last: bool) -> list[int]:
+        lengths = list(chunking.fixed_cuts(len(view), min(length, chunking.LARGEST_CHUNK)))
+        return lengths if last or lengths[-1] == lengths[0] else lengths[:-1]
 
     def _names(self, pieces: list[memoryview]) -> list[bytes]:
         names: list[bytes] = [b""] * len(pieces)

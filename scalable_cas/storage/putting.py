@@ -9,7 +9,7 @@ from __future__ import annotations
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import compression, rows
 from scalable_cas.format import header as encoded
-from scalable_cas.format.chunking import ARRAY_CHUNK, SMALLEST, ChunkList
+from scalable_cas.format.chunking import SMALLEST, ChunkList
 from scalable_cas.format.kinds import BLOB
 from scalable_cas.storage.cutting import ARRAY_BYTES, ChunkWriter, placed_at
 from scalable_cas.storage.loose import Placed
@@ -78,8 +78,7 @@ def _cut(store: Objects, objects: list[New], *, sync: bool) -> dict[bytes, Place
     """Store large blobs in chunks."""
     with ChunkWriter(store, sync=sync) as writer:
         for _, oid, content, item in objects:
-            fixed = ARRAY_CHUNK if item > 1 and len(content) > ARRAY_BYTES else 0
-            writer.put(oid, memoryview(content), item, fixed=fixed)
+            writer.put(oid, memoryview(content), item)
         writer.finish()
         return writer.placed
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: A run of zeros from this length on is left out of a file: a hole begins and ends at a block, and asking the
 #: file system for one costs as much as writing some blocks.
 HOLE = 64 << 10
+_ZEROS = bytes(HOLE)
 
 
 class ObjectAccess:
@@ -67,10 +68,15 @@ class ObjectAccess:
         return put_stream(self, file, progress)
 
     def read_stream(
-        self, oid: bytes, file: BinaryIO, *, progress: Callable[[int], None] | None = None
+        self,
+        oid: bytes,
+        file: BinaryIO,
+        *,
+        holes: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Write the content of a blob to ``file``, which is empty, and return its length in bytes. Where the
-        file can be seeked in, long runs of zeros become holes.
+        """Write the content of an object to ``file`` and return its length in bytes. With ``holes`` long runs
+        of zeros are left out of a file that can be seeked in, which must be empty.
 
         Only when this returns is the digest checked: write to a file of another name, and rename it then.
 
@@ -79,7 +85,7 @@ class ObjectAccess:
             OSError: of the file.
         """
         self.flush()
-        return read_stream(self, oid, file, progress)
+        return read_stream(self, oid, file, holes and file.seekable(), progress)
 
     def get_object(self, oid: bytes) -> tuple[Header, bytes | memoryview]:
         """The header and the checked content of an object, also of one that is still in the queue.
@@ -204,36 +210,52 @@ def _fill(file: BinaryIO, room: memoryview, held: int) -> int:
     return held
 
 
-def read_stream(store: ObjectAccess, oid: bytes, file: BinaryIO, progress: Progress | None) -> int:
-    """Write the content of a blob to a file: `StoreCore.read_stream`."""
+def read_stream(
+    store: ObjectAccess, oid: bytes, file: BinaryIO, holes: bool, progress: Progress | None
+) -> int:
+    """Write the content of an object to a file: `StoreCore.read_stream`."""
     head, pieces = store.objects.pieces(oid, threads=cores())
-    running, size, end = hasher(head.kind, cores()), 0, 0
-    holes = file.seekable()
+    running, size = hasher(head.kind, cores()), 0
+    out = _Sparse(file, holes=holes)
     for piece in pieces:
         running.update(piece)
-        for at in range(0, len(piece), HOLE):
-            part = piece[at : at + HOLE]
-            if holes and len(part) == HOLE and not (part[0] or part[-1]) and bytes(part) == _ZEROS:
-                continue
-            if end < size + at:
-                file.seek(size + at - end, io.SEEK_CUR)
-            _write(file, part)
-            end = size + at + len(part)
+        out.write(piece)
         size += len(piece)
         if progress is not None:
             progress(size)
-    if end < size:  # a hole at the end is one only if something stands behind it
-        file.seek(size - end - 1, io.SEEK_CUR)
-        file.write(b"\0")
+    out.finish()
     if running.digest() != oid:
         store.objects.blame(oid)
     return size
 
 
-_ZEROS = bytes(HOLE)
+class _Sparse:
+    """Writes to a file and, with ``holes``, leaves long runs of zeros out."""
 
+    def __init__(self, file: BinaryIO, *, holes: bool) -> None:
+        self._file = file
+        self._holes = holes
+        self._gap = 0  # bytes left out since the last that was written
 
-def _write(file: BinaryIO, part: memoryview) -> None:
-    """Write all of it: an unbuffered file may take less."""
-    while len(part):
-        part = part[file.write(part) :]
+    def write(self, piece: memoryview) -> None:
+        """Write the next bytes."""
+        start = 0
+        for at in range(0, len(piece) - HOLE + 1, HOLE) if self._holes else ():
+            if not (piece[at] or piece[at + HOLE - 1]) and bytes(piece[at : at + HOLE]) == _ZEROS:
+                self._put(piece[start:at])
+                self._gap += HOLE
+                start = at + HOLE
+        self._put(piece[start:])
+
+    def _put(self, part: memoryview) -> None:
+        if len(part) and self._gap:
+            self._file.seek(self._gap, io.SEEK_CUR)
+            self._gap = 0
+        while len(part):
+            part = part[self._file.write(part) :]  # an unbuffered file may take less
+
+    def finish(self) -> None:
+        """A hole at the end is one only if something stands behind it."""
+        if self._gap:
+            self._gap -= 1
+            self._put(memoryview(b"\0"))
