@@ -281,9 +281,9 @@ def _raise_masked(_reader: Reader, items: list[Any]) -> Any:
         data, np.ma.nomask if mask is None else mask, copy=False, hard_mask=hard, keep_mask=False
     )
     if fill is not None:
-        if fill.shape != () or fill.dtype != data.dtype:
+        if fill.shape != () or fill.dtype.kind != data.dtype.kind:
             raise ValueError("a fill value of another type")
-        value.fill_value = fill
+        value._fill_value = fill  # noqa: SLF001 (the setter cuts a text to the length of the array's)
     return value
 
 

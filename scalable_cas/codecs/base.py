@@ -104,7 +104,7 @@ def decode(
     if codec == "plain":
         return plain.decode(head, buffers, trusted=trusted)
     if codec in libraries.CODECS:
-        return plain.decode(head, buffers, trusted=trusted, values_of_libraries=True, writable=writable)
+        return plain.decode(head, buffers, trusted=trusted, codec=codec, writable=writable)
     if codec in {"bytes", "str"}:
         return _decode_raw(codec, head, buffers)
     if codec == "pickle":
@@ -133,13 +133,17 @@ def register(codec: Codec) -> None:
     Raises:
         ValueError: its name is not allowed, or taken by another codec.
     """
-    name = _checked_name(codec)
+    name = check_name(codec.name)
     if _registered.setdefault(name, codec) is not codec:
         raise ValueError(f"there is a codec {name!r} already; choose another name")
 
 
-def _checked_name(codec: Codec) -> str:
-    name = codec.name
+def check_name(name: str) -> str:
+    """Return the name of a codec of another package if it may be called so.
+
+    Raises:
+        ValueError: it may not.
+    """
     text = name.replace(".", "").replace("-", "")
     if not (1 <= len(name) <= 64 and text.isascii() and text.isalnum() and name == name.lower()):
         raise ValueError(f"{name!r} cannot name a codec; use a-z, 0-9, dot and dash, at most 64 of them")
@@ -162,7 +166,7 @@ def _others() -> dict[str, Codec]:
             try:
                 found = point.load()
                 codec: Codec = found() if isinstance(found, type) else found
-                _registered.setdefault(_checked_name(codec), codec)
+                _registered.setdefault(check_name(codec.name), codec)
             except Exception as error:  # noqa: BLE001
                 # Broad with reason: code of another package. A call of the user's must not fail for it;
                 # values are stored as if the package were not installed.

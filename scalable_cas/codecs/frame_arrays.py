@@ -269,8 +269,7 @@ def _raise_texts(reader: Reader, items: list[Any]) -> Any:
 
         counts = raise_lengths(reader, lengths, count)
         return dtype.__from_arrow__(raise_arrow_texts(counts, reader.memory(content), gone))
-    found = np.empty(count, object)
-    found[:] = raise_texts(reader, [lengths, content], count)
+    found = np.fromiter(raise_texts(reader, [lengths, content], count), object, count)
     if gone is not None:
         found[gone] = dtype.na_value
     return pd.array(found, dtype=dtype)

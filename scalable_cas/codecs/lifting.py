@@ -54,11 +54,12 @@ class Reader:
     read and taken off when the array that it starts is finished. At the end it is zero, or one of them is in
     the value. Memory counts as they do until a value of a library takes it.
 
-    `libraries` lets such values be read, `writable` says that their memory is to be writable.
+    `libraries` lets such values be read, `found` says that one was, and `writable` that their memory is to be
+    writable.
     """
 
     __slots__ = (
-        *("_owned", "buffers", "classes", "contents", "libraries", "own_hash", "trusted", "unused"),
+        *("_owned", "buffers", "classes", "contents", "found", "libraries", "own_hash", "trusted", "unused"),
         "writable",
     )
 
@@ -68,6 +69,7 @@ class Reader:
         self.buffers = buffers
         self.trusted = trusted
         self.libraries = libraries
+        self.found = False
         self.writable = writable
         self.contents: dict[int, bytes] = {}  # buffers that are bytes objects by now
         self._owned: set[int] = set()  # buffers that are the memory of a value
@@ -213,6 +215,7 @@ def _raise_memory(reader: Reader, data: bytes) -> Memory:
 def _raise_library(reader: Reader, items: list[Any]) -> Any:
     if not reader.libraries:
         raise ValueError("a tag that the plain codec does not have")
+    reader.found = True
     return libraries.raise_library(reader, items)
 
 

@@ -82,14 +82,14 @@ def decode(
     buffers: Sequence[Any],
     *,
     trusted: bool,
-    values_of_libraries: bool = False,
+    codec: str = NAME,
     writable: bool = True,
 ) -> Any:
     """Decode a value.
 
     With `trusted=False` no code of a class or module is run and nothing is imported but the standard
-    library's own modules of plain types and, with `values_of_libraries`, the libraries that are known here.
-    With `writable=False` arrays may be read-only views of the buffers.
+    library's own modules of plain types. `codec` names the codec of a library, or `data`: then values of the
+    known libraries are read too. With `writable=False` arrays may be read-only views of the buffers.
 
     Raises:
         MalformedObject: the bytes are not such a value, or a class that they name has gone or changed.
@@ -104,24 +104,27 @@ def decode(
         _reader = Reader
     tagged = len(head) > 0 and head[0] == TAGGED
     try:
-        reader = _reader(buffers, trusted=trusted, libraries=values_of_libraries, writable=writable)
-        return reader.read(head[1:] if tagged else head)
+        reader = _reader(buffers, trusted=trusted, libraries=codec != NAME, writable=writable)
+        value = reader.read(head[1:] if tagged else head)
     except ScalableCasError:
         raise
     except ImportError as error:
-        if values_of_libraries and error.name:
+        if codec != NAME and error.name:
             raise MissingLibrary(error.name) from error
-        raise _malformed(error) from error
+        raise _malformed(error, codec) from error
     except Exception as error:
         # Broad with reason: hashing a trusted key runs the user's code, and foreign bytes reach the
         # constructors of dozens of types, each with errors of its own (zoneinfo alone has four). All of them
         # mean: not a value we wrote.
-        raise _malformed(error) from error
+        raise _malformed(error, codec) from error
+    if codec != NAME and (not reader.found or libraries.codec_of(type(value)) != codec):
+        raise MalformedObject(f"{codec} value", "it is a value of another codec")
+    return value
 
 
 def _no_tag(_code: int, _data: bytes) -> object:
     raise ValueError("a tag in a value without tags")
 
 
-def _malformed(error: Exception) -> MalformedObject:
-    return MalformedObject("plain value", str(error) or type(error).__name__)
+def _malformed(error: Exception, codec: str = NAME) -> MalformedObject:
+    return MalformedObject(f"{codec} value", str(error) or type(error).__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from xarray.core import indexing
+from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from scalable_cas.codecs.arrays import exactly, lower_array
 from scalable_cas.codecs.lowering import mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from scalable_cas.codecs.lowering import Lowering
     from scalable_cas.codecs.tags import Lower, RaiseNode
 
-_PLAIN, _MULTI = xr.indexes.PandasIndex, xr.indexes.PandasMultiIndex
+_PLAIN, _MULTI = PandasIndex, PandasMultiIndex
 
 
 def lowering() -> dict[type, Lower]:
