@@ -67,7 +67,7 @@ class Run:
                     many = options.result is not None
                     save_output(store, record, options.output, result, many=many)
                 elif options.mapped:
-                    result = save_mapped(store, record, result)
+                    result = save_mapped(store, record, result, replace=self._replace)
                 else:
                     store.save(record, encode(result), replace=self._replace)
                 stored = True

@@ -7,6 +7,7 @@ replaces a whole object; it replaces a damaged one, which is moved to ``quaranti
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectUnreadable, StoreReadOnly
@@ -20,6 +21,7 @@ from scalable_cas.storage.reading import OPEN, load, own_header, reraised, strea
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 #: header and length only: re-reading 64 KiB costs 20 µs, about as much as writing the file; re-reading 1 GB
 #: would cost a second.
 CHECK_BYTES = 64 << 10
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Placed:
@@ -141,15 +144,20 @@ class LooseObjects:
 
     def map(self, oid: bytes, size: int) -> tuple[memoryview, os.stat_result] | None:
         """The content of a raw object of this size as a read-only map, and the stat of its file; None if it
-        is not stored so, or not there. Nothing is checked but the header and the sizes.
+        is not stored so, or not there, or if maps hold most of the descriptors that this process may have.
+        Nothing is checked but the header and the sizes.
         """
         import mmap
+        import resource
 
         try:
             fd = os.open(self.path(oid), OPEN)
         except OSError:
             return None
         try:
+            # Python keeps a descriptor for each map (until 3.13, and then unless it is told not to).
+            if not _UNTRACKED and fd * 4 > resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3:
+                return None
             head, seen = encoded.unpack(os.read(fd, encoded.HEADER_BYTES)), os.fstat(fd)
             whole = seen.st_size == encoded.HEADER_BYTES + size
             if not whole or (head.oid, head.coding, head.filter, head.raw_size) != (
@@ -159,7 +167,7 @@ class LooseObjects:
                 size,
             ):
                 return None
-            content = memoryview(mmap.mmap(fd, seen.st_size, access=mmap.ACCESS_READ))
+            content = memoryview(mmap.mmap(fd, seen.st_size, access=mmap.ACCESS_READ, **_UNTRACKED))
         except (OSError, ValueError, MalformedObject):
             return None
         finally:

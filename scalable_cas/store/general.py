@@ -82,7 +82,7 @@ def decode_mapped(store: StoreCore, codec: str, kind: int, content: Any, *, fore
     )
 
 
-def save_mapped(store: StoreCore, record: Record, result: Any) -> Any:
+def save_mapped(store: StoreCore, record: Record, result: Any, *, replace: bool) -> Any:
     """Store a result so that its large buffers can be mapped, and return it as a hit will: a program that
     writes into an array fails at its first run, not at its second. The result itself if that cannot be had.
 
@@ -90,8 +90,9 @@ def save_mapped(store: StoreCore, record: Record, result: Any) -> Any:
         NotStorable: it cannot be stored.
     """
     began = clock.now_ns()
-    large = store.save(record, encode(result), mapped=True)
-    if not large:
+    large = store.save(record, encode(result), replace=replace, mapped=True)
+    row = store.index.ref(record.rowkey) if large else None
+    if row is None or rows.REF.unpack_from(row)[11] != record.oid:  # nothing to map, or it was not stored
         return result
     from scalable_cas.store.mapping import remember
 

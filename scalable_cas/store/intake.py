@@ -32,6 +32,7 @@ from scalable_cas.store.writer import LARGEST_QUEUE, LONGEST_QUEUE, PACK_LEAST
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from io import FileIO
     from typing import Any, BinaryIO
 
     from scalable_cas.storage.index import Changes
@@ -204,13 +205,22 @@ def _read(intake: Intake, fd: int) -> tuple[bytes, int, os.stat_result]:
             raise Changed
         content = None
         if before.st_size < SMALLEST:
-            content = file.read(before.st_size + 1) or b""
+            content = _all_of(file, before.st_size + 1)
             size = len(content)
         else:
             oid, size = intake.add_file(file)
         if size != before.st_size or _signature(os.fstat(fd)) != _signature(before):
             raise Changed
         return (oid if content is None else intake.add(BLOB, content)), size, before
+
+
+def _all_of(file: FileIO, limit: int) -> bytes:
+    """The bytes of a file, however few the system gives at a time; of one that is longer so many."""
+    pieces = []
+    while limit > 0 and (piece := file.read(limit)):
+        pieces.append(piece)
+        limit -= len(piece)
+    return b"".join(pieces)
 
 
 def _signature(seen: os.stat_result) -> bytes:

@@ -22,6 +22,7 @@ import os
 from scalable_cas import clock
 from scalable_cas.codecs.encoded import OUT_OF_BAND
 from scalable_cas.errors import CorruptObject, ScalableCasError
+from scalable_cas.format.header import RAW
 from scalable_cas.format.kinds import BLOB, object_id
 from scalable_cas.keys.stats import memory, signature_of
 from scalable_cas.storage.parallel import cores
@@ -53,9 +54,15 @@ def mapped_buffer(store: StoreCore, ref: BufferRef) -> memoryview | bytes:
         if found is not None:
             return found
     content = buffer_of(store, ref)
-    if ref.kind == BLOB and ref.size >= OUT_OF_BAND and _write_raw(store, ref.oid, content):
+    large = ref.kind == BLOB and ref.size >= OUT_OF_BAND
+    if large and not _is_raw(store, ref.oid) and _write_raw(store, ref.oid, content):
         return _mapped(store, ref.oid, ref.size) or memoryview(content).toreadonly()
     return memoryview(content).toreadonly()
+
+
+def _is_raw(store: StoreCore, oid: bytes) -> bool:
+    """Whether an object is stored as it is already, and cannot be mapped for another reason."""
+    return store.objects.head(oid).coding == RAW and store.objects.loose.stat(oid) is not None
 
 
 def _mapped(store: StoreCore, oid: bytes, size: int) -> memoryview | None:

@@ -203,12 +203,13 @@ def foreign_parts(path: str) -> list[bytes]:
     Raises:
         PathRefused: it is absolute, goes up, is hidden, or is the working directory itself.
     """
-    said = f"the entry comes from elsewhere, and this path {{}}; it is not put back from there: {path!r}"
     parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
     if path.startswith("/") or "\0" in path:
-        raise PathRefused("an output", said.format("does not start at the working directory"))
-    if b".." in parts or not parts:
-        raise PathRefused("an output", said.format("does not lead below the working directory"))
-    if any(part.startswith(b".") for part in parts):
-        raise PathRefused("an output", said.format("is hidden"))
-    return parts
+        fault = "does not start at the working directory"
+    elif b".." in parts or not parts:
+        fault = "does not lead below the working directory"
+    elif any(part.startswith(b".") for part in parts):
+        fault = "is hidden"
+    else:
+        return parts
+    raise PathRefused(repr(path), f"the entry comes from elsewhere, and the path {fault}")

@@ -360,3 +360,23 @@ def test_a_large_map_takes_no_memory():
     arrays = [mapped(big) for _ in range(5)]
     assert resident() - before < 8 << 20
     assert all(array[-1] == big - 1 for array in arrays)
+
+
+def test_many_maps_leave_descriptors_for_others(run, workdir):
+    """Python keeps one for each map; what no longer fits is copied."""
+    (workdir / "program.py").write_text(
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from scalable_cas import cacheable\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
+        "@cacheable(_mmap='r')\n"
+        "def many(n):\n"
+        "    print('ran')\n"
+        "    return [np.full(10_000, number) for number in range(n)]\n"
+        "for _ in range(3):\n"
+        "    found = many(200)\n"
+        "    assert [array[0] for array in found] == list(range(200))\n"
+        "    assert not any(array.flags.writeable for array in found)\n"
+    )
+    done = run("program.py")
+    assert (done.stdout, done.stderr) == ("ran\n", "")

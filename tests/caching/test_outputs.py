@@ -593,10 +593,18 @@ def test_a_foreign_file_is_put_back_below_the_working_directory():
 
 
 @pytest.mark.parametrize(
-    "path", ["{work}/there/a.txt", "../a.txt", "out/../../a.txt", ".ssh/authorized_keys", "link/a.txt"]
+    "path",
+    [
+        "{work}/there/a.txt",
+        "../a.txt",
+        "out/../../a.txt",
+        ".ssh/authorized_keys",
+        "link/a.txt",
+        "{0}/../{a.txt",
+    ],
 )
 def test_a_foreign_file_is_put_back_nowhere_else(workdir, path):
-    path = path.format(work=workdir)
+    path = path.replace("{work}", str(workdir))
     os.makedirs("sub/cwd/out")
     os.chdir("sub/cwd")
     (workdir / "other").mkdir()
