@@ -36,7 +36,7 @@ def large_objects(store) -> dict[str, dict[str, object]]:
     for content, item in ((text + text[5000:], 1), (numbers, 8)):
         oid = object_id(1, content)
         placed = store.objects.put_all([(1, oid, content, item)], sync=True, least=2)
-        assert placed[oid].parts
+        assert len(placed) > 10
         found[oid.hex()] = {"size": len(content), "start": content[:20].decode()}
     return found
 
