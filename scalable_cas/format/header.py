@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Content = bytes | bytearray | memoryview
 
 HEADER_BYTES = 64
+NAME = slice(28, 60)  # where the name stands in a header
 PIECE = 1 << 20  # bytes: as fast as any larger piece, and stays in the cache
 RAW = 0
 ZSTD = 1

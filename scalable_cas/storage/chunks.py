@@ -4,7 +4,8 @@ The naive way looks each chunk up, opens its pack and verifies it: 30 µs for ea
 frame, three times what the reading costs. But the chunks of a blob were written one after the other, and the
 digest of the whole covers them all. So neighbours in a pack are read by one call straight into their places,
 their headers beside; if the digest then is another, or a pack is not where the index says, the slow way finds
-out what is wrong, and which chunk it is.
+out what is wrong, and which chunk it is. A blob that had nothing in common with any before it is all in one
+place, raw chunks and then the list: two looks tell, and nothing else need be looked up.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from scalable_cas.format import rows
 from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.header import CHUNKED
 from scalable_cas.format.kinds import BLOB, hasher
+from scalable_cas.format.pack import HEAD_BYTES
 from scalable_cas.storage import parallel
-from scalable_cas.storage.reading import OPEN, WINDOW, filled, own_header
+from scalable_cas.storage.reading import OPEN, WINDOW, filled, own_header, pread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,8 +121,16 @@ class Packfiles:
         return self._open[name]
 
 
-def whole(objects: Objects, head: Header, listed: ChunkList, threads: int, *, frozen: bool) -> Content:
-    """The content of a blob in chunks, digest checked.
+def whole(
+    objects: Objects,
+    head: Header,
+    listed: ChunkList,
+    threads: int,
+    *,
+    frozen: bool,
+    spot: tuple[bytes, int, int] | None = None,
+) -> Content:
+    """The content of a blob in chunks, digest checked; ``spot``: the pack, offset and length of its list.
 
     Raises:
         CorruptObject: naming the chunk that is damaged, or the blob if a chunk is missing or the list is
@@ -131,6 +141,8 @@ def whole(objects: Objects, head: Header, listed: ChunkList, threads: int, *, fr
     try:
         with Packfiles(objects) as files:
             reader = _Reader(objects, oid, files, threads)
+            if spot is not None:
+                reader.look_before(listed, spot[0], spot[1])
             return filled(oid, head, _steps(listed, reader.fill), threads, frozen=frozen)
     except CorruptObject as error:
         if error.oid != oid.hex():
@@ -264,14 +276,48 @@ class _Reader:
         self._careful = _Careful(objects, oid)
         self._files = files
         self._threads = threads
+        self._pack, self._next = b"", 0  # where the next chunk is, if all lie before the list
+
+    def look_before(self, listed: ChunkList, pack: bytes, offset: int) -> None:
+        """See whether the chunks lie one after the other, raw, before their list at ``offset`` of a pack."""
+        start = offset - listed.size - encoded.HEADER_BYTES * len(listed.chunks)
+        self._files.open({pack})
+        fd = self._files.fd(pack)
+        if fd is None or start < HEAD_BYTES or not listed.chunks:
+            return
+        (first, _), (last, length) = listed.chunks[0], listed.chunks[-1]
+        end = offset - length - encoded.HEADER_BYTES
+        if (
+            pread(fd, encoded.HEADER_BYTES, start)[encoded.NAME] == first
+            and pread(fd, encoded.HEADER_BYTES, end)[encoded.NAME] == last
+        ):
+            self._pack, self._next = pack, start
+
+    def _before(self, group: list[Chunk]) -> list[Run]:
+        """Chunks of which `look_before` said where they are."""
+        found: list[Run] = []
+        run, at = None, 0
+        for oid, length in group:
+            if run is None or run.length >= RUN_BYTES or len(run.members) == RUN_CHUNKS:
+                run = Run(self._pack, self._next)
+                found.append(run)
+            stored = encoded.HEADER_BYTES + length
+            run.members.append((oid, at, (0, 0, 0, 0, length, stored)))
+            run.length += stored
+            self._next += stored
+            at += length
+        return found
 
     def fill(self, group: list[Chunk], target: memoryview) -> None:
         """Put the contents of some chunks one after the other into ``target``."""
-        starts = accumulate((length for _, length in group), initial=0)
-        found, others = runs(
-            self._objects, [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
-        )
-        self._files.open({run.pack for run in found})
+        others: list[Wanted] = []
+        if self._pack:
+            found = self._before(group)
+        else:
+            starts = accumulate((length for _, length in group), initial=0)
+            wanted = [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
+            found, others = runs(self._objects, wanted)
+            self._files.open({run.pack for run in found})
 
         def work(job: Run | Wanted) -> None:
             if not isinstance(job, Run):
@@ -297,7 +343,9 @@ class _Reader:
                 parts: list[memoryview] = []
                 for _, at, fields in run.members:
                     parts += (aside, target[at : at + fields[_SIZE]])
-                return os.preadv(fd, parts, run.offset) == run.length
+                if os.preadv(fd, parts, run.offset) != run.length:
+                    return False
+                return aside[encoded.NAME] == run.members[-1][0]  # the last header: all before it fits too
             data, start = memoryview(os.pread(fd, run.length, run.offset)), 0
             for oid, at, fields in run.members:
                 end = start + fields[_STORED]

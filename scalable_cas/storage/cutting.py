@@ -66,7 +66,7 @@ class ChunkWriter:
         self._objects = objects
         self._sync = sync
         self._packs: list[PackStream] = []  # the last one is being written, the others are full
-        self._heads: list[dict[bytes, tuple[Header, tuple[bytes, ...]]]] = []  # what is in each
+        self._heads: list[dict[bytes, Header]] = []  # what is in each
         self._written: set[bytes] = set()
         self._zeros: dict[int, bytes] = {}
 
@@ -92,7 +92,7 @@ class ChunkWriter:
             self._packs[-1].seal()
         for pack, heads in zip(self._packs, self._heads, strict=True):
             written = pack.publish()
-            for oid, (head, parts) in heads.items():
+            for oid, head in heads.items():
                 offset, length = written.places[oid]
                 self.placed[oid] = Placed(
                     written.inode,
@@ -103,7 +103,6 @@ class ChunkWriter:
                     size=head.raw_size,
                     pack=written.name,
                     offset=offset,
-                    parts=parts,
                 )
 
     def zero_name(self, length: int) -> bytes:
@@ -141,13 +140,10 @@ class ChunkWriter:
         payload = listed.pack()
         head = encoded.Header(BLOB, encoded.CHUNKED, encoded.NO_FILTER, listed.size, len(payload), oid)
         packed = head.pack()
-        parts = tuple(name for name, _ in listed.chunks)
         if oid not in self._written:
-            self._write([(oid, head, packed, payload, crc32(payload, crc32(packed)))], parts)
+            self._write([(oid, head, packed, payload, crc32(payload, crc32(packed)))])
 
-    def _write(
-        self, items: list[tuple[bytes, Header, bytes, Content, int]], parts: tuple[bytes, ...] = ()
-    ) -> None:
+    def _write(self, items: list[tuple[bytes, Header, bytes, Content, int]]) -> None:
         if not self._packs or self._packs[-1].size >= TARGET:
             if self._packs:
                 self._packs[-1].seal()
@@ -155,7 +151,7 @@ class ChunkWriter:
             self._heads.append({})
         self._packs[-1].add([(oid, packed, payload, crc) for oid, _, packed, payload, crc in items])
         for oid, head, *_ in items:
-            self._heads[-1][oid] = head, parts
+            self._heads[-1][oid] = head
             self._written.add(oid)
 
     def _whole(self, wanted: list[Wanted]) -> dict[bytes, Placed]:

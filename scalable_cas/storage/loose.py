@@ -39,10 +39,10 @@ class Placed:
     """An object in its place: the inode and change stamp (mtime, ns) of the file that holds it, its stored
     size in bytes, its coding, and for one in a pack the pack's name and the offset. Where the object was put
     or checked, also its ``kind`` and the ``size`` of its content; ``epoch`` is that of its row in the index
-    where it has one already, ``parts`` are the names of the chunks that a blob is stored in.
+    where it has one already.
     """
 
-    __slots__ = ("changed", "coding", "epoch", "inode", "kind", "offset", "pack", "parts", "size", "stored")
+    __slots__ = ("changed", "coding", "epoch", "inode", "kind", "offset", "pack", "size", "stored")
 
     def __init__(
         self,
@@ -56,7 +56,6 @@ class Placed:
         pack: bytes = b"",
         offset: int = 0,
         epoch: int = -1,
-        parts: tuple[bytes, ...] = (),
     ) -> None:
         self.inode = inode
         self.changed = changed
@@ -67,7 +66,6 @@ class Placed:
         self.pack = pack
         self.offset = offset
         self.epoch = epoch
-        self.parts = parts
 
     def row(self, epoch: int) -> bytes:
         """The object's row in the index, named in ``epoch``."""

@@ -62,16 +62,18 @@ class Objects:
             ObjectUnreadable: the system would not let us read it, or there is no memory for it.
         """
 
-        def content_of(found: tuple[Header, Content | ChunkList]) -> tuple[Header, Content]:
+        def content_of(
+            found: tuple[Header, Content | ChunkList], spot: Spot | None = None
+        ) -> tuple[Header, Content]:
             head, content = found
             if isinstance(content, ChunkList):
-                return head, chunks.whole(self, head, content, threads, frozen=frozen)
+                return head, chunks.whole(self, head, content, threads, frozen=frozen, spot=spot)
             return head, content
 
         found: tuple[Header, Content] = self._read(
             oid,
             lambda: content_of(self.loose.get(oid, threads=threads, largest=largest, frozen=frozen)),
-            lambda spot: content_of(self.packed(oid, spot, threads, largest, frozen=frozen)),
+            lambda spot: content_of(self.packed(oid, spot, threads, largest, frozen=frozen), spot),
         )
         return found
 

@@ -145,7 +145,6 @@ def whole(
 def _with_chunks(store: Objects, oid: bytes, place: Placed, listed: ChunkList) -> dict[bytes, Placed] | None:
     """A blob in chunks, and those, if all are there."""
     known = store.known([name for name, _ in listed.chunks])
-    place.parts = tuple(name for name, _ in listed.chunks)
     found = {oid: place}
     packs: dict[bytes, os.stat_result | None] = {}
     for name, length in listed.chunks:

@@ -211,8 +211,11 @@ class Writer:
 
     def _remember(self, placed: dict[bytes, Placed]) -> None:
         """The files that are to be made safe from a power cut at the end."""
-        objects = self._store.objects
+        objects, last = self._store.objects, b""
         for oid, place in placed.items():
+            if place.pack and place.pack == last:  # chunks come by the thousand
+                continue
+            last = place.pack
             # beyond, the whole file system is synced and the names do not matter
             if len(self._unsynced) > fs.MANY:
                 return

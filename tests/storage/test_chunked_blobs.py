@@ -451,6 +451,29 @@ def test_an_index_that_lies_about_a_chunk_costs_time_and_no_truth(store):
     assert store.get_bytes(name_of(content)) == content
 
 
+def test_a_blob_that_is_all_in_one_place_needs_no_look_up_of_its_chunks(store, monkeypatch):
+    content = noise(3)
+    oid = bytes.fromhex(store.put_bytes(content))
+    asked = []
+    look_up = type(store.index).object_data
+    monkeypatch.setattr(
+        type(store.index), "object_data", lambda self, oids: asked.extend(oids) or look_up(self, oids)
+    )
+    assert bytes(store.objects.get(oid, threads=2)[1]) == content
+    assert asked == []
+    changed = b"something new" + content  # its first chunk is new, the others are where they were
+    other = bytes.fromhex(store.put_bytes(changed))
+    asked.clear()
+    assert bytes(store.objects.get(other, threads=2)[1]) == changed
+    assert len(asked) > 40
+
+
+def test_a_blob_that_repeats_itself_is_not_taken_for_one_in_one_place(store):
+    content = noise(3, 1_500_000)
+    for whole in (content + content, bytes(300_000) + content + bytes(300_000) + content):
+        assert store.get_bytes(store.put_bytes(whole)) == whole
+
+
 def test_an_unreadable_list_stops_the_collector(store_path):
     big(1)
     forget_open_stores()
@@ -664,6 +687,61 @@ def test_the_place_of_a_blob_is_told_with_its_chunks(store):
     content = noise(1)
     oid = object_id(BLOB, content)
     placed = store.objects.put_all([(BLOB, oid, content, 1)], sync=False, least=2)
-    assert set(placed[oid].parts) == set(placed) - {oid}
+    assert {name for name, _ in listed(store, content).chunks} == set(placed) - {oid}
     again = Objects(store.root).put_all([(BLOB, oid, content, 1)], sync=False, least=2)
     assert set(again) == set(placed)  # without an index: written once more, to the same names
+
+
+# --- size --------------------------------------------------------------------------------------------------
+
+SPARSE = """
+import io, os, sys
+from scalable_cas import Store
+class Sparse(io.RawIOBase):
+    \"\"\"Zeros, with a megabyte of something else now and then.\"\"\"
+    def __init__(self, size, every):
+        self.size, self.every, self.at = size, every, 0
+        self.some = os.urandom(1 << 20)
+    def readable(self):
+        return True
+    def readinto(self, room):
+        count = min(len(room), self.size - self.at, (1 << 20) - self.at % (1 << 20))
+        zero = (self.at >> 20) % self.every
+        start = self.at % (1 << 20)
+        room[:count] = bytes(count) if zero else self.some[start : start + count]
+        self.at += count
+        return count
+size, every = int(sys.argv[1]), int(sys.argv[2])
+with Store.init(os.environ["SCALABLE_CACHE_DIR"]) as store:
+    oid, length = store.put_stream(Sparse(size, every))
+    assert length == size
+    with open(sys.argv[3], "wb") as file:
+        assert store.read_stream(oid, file) == size
+    stored = store.stat(oid.hex()).stored
+blocks = os.stat(sys.argv[3]).st_blocks * 512
+assert os.stat(sys.argv[3]).st_size == size
+# not ru_maxrss: that of the process that started us counts in
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) * 1024, stored, blocks)
+"""
+
+
+def sparse(tmp_path, size, every, seconds):
+    """Store a sparse stream and write it out again: peak memory, what it takes in the store, and in the file."""
+    said = run(SPARSE, size, every, tmp_path / "out", store=tmp_path / "store", seconds=seconds)
+    return map(int, said.split())
+
+
+def test_a_sparse_stream_takes_little_memory_and_little_space(tmp_path):
+    peak, stored, blocks = sparse(tmp_path, 600 << 20, 100, 120)
+    assert peak < 120 << 20
+    assert stored < 10 << 20
+    assert blocks < 16 << 20
+
+
+@pytest.mark.deep
+def test_a_sparse_stream_of_100_gb_takes_as_little(tmp_path):
+    peak, stored, blocks = sparse(tmp_path, 100 << 30, 10_000, 1800)
+    assert peak < 400 << 20
+    assert stored < 200 << 20
+    assert blocks < 400 << 20
