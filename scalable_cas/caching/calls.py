@@ -153,18 +153,24 @@ class CachedFunction:
         session = self.now()
         if self.options.void or session.store is None:
             return self.function(*args, **kwargs)
-        key, used_args, used_kwargs, inputs = self.keyer.bind(args, kwargs, session.seed)
+        key, used_args, used_kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
         rowkey = self.keyer.fnid + key
         if not bypass:
             value = self._read(session.store, rowkey)
             if value is not MISS:
                 return value
-            return self.miss(session, rowkey, used_args, used_kwargs, inputs)
-        run = Run(self, session, rowkey, used_args, used_kwargs, inputs, replace=True)
+            return self.miss(session, rowkey, used_args, used_kwargs, inputs, found)
+        run = Run(self, session, rowkey, used_args, used_kwargs, inputs, found, replace=True)
         return run.finish(self.function(*used_args, **used_kwargs))
 
     def miss(
-        self, session: Session, rowkey: bytes, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Any
+        self,
+        session: Session,
+        rowkey: bytes,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: Any,
+        found: Any,
     ) -> Any:
         """Nothing is stored: wait for whoever computes this key, or compute it."""
         store = session.store
@@ -173,7 +179,7 @@ class CachedFunction:
         if flights is not None:
             waiting = None
             while not flights.try_enter(rowkey, me):
-                waiting = waiting or Waiting(flights, rowkey, wait_bound(self._known_seconds))
+                waiting = waiting or self._waiting(flights, rowkey, found)
                 pause = waiting.pause()
                 if pause is None:
                     flights = None
@@ -187,7 +193,7 @@ class CachedFunction:
                 if value is not MISS:
                     return value
         try:
-            run = Run(self, session, rowkey, args, kwargs, inputs)
+            run = Run(self, session, rowkey, args, kwargs, inputs, found)
             result = self.function(*args, **kwargs)
         except BaseException:
             if flights is not None:
@@ -204,7 +210,7 @@ class CachedFunction:
         store = session.store
         if self.options.void or store is None:
             return await self.function(*args, **kwargs)
-        key, args, kwargs, inputs = self.keyer.bind(args, kwargs, session.seed)
+        key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
         rowkey = self.keyer.fnid + key
         flights: Flights | None = None
         if not bypass:
@@ -214,7 +220,7 @@ class CachedFunction:
             flights, me = self._flights(store, rowkey, asyncio.current_task())
             waiting = None
             while flights is not None and not flights.try_enter(rowkey, me):
-                waiting = waiting or Waiting(flights, rowkey, wait_bound(self._known_seconds))
+                waiting = waiting or self._waiting(flights, rowkey, found)
                 pause = waiting.pause()
                 if pause is None:
                     flights = None
@@ -226,13 +232,18 @@ class CachedFunction:
             if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
                 return value
         try:
-            run = Run(self, session, rowkey, args, kwargs, inputs, replace=bypass)
+            run = Run(self, session, rowkey, args, kwargs, inputs, found, replace=bypass)
             result = await self.function(*args, **kwargs)
         except BaseException:
             if flights is not None:
                 flights.leave(rowkey)
             raise
         return run.finish(result, flights)
+
+    def _waiting(self, flights: Flights, rowkey: bytes, found: Any) -> Waiting:
+        if found is not None:
+            found.let_go()  # it may take long
+        return Waiting(flights, rowkey, wait_bound(self._known_seconds))
 
     def _flights(self, store: StoreCore, rowkey: bytes, me: object) -> tuple[Flights | None, object]:
         """Where to wait for others of this key, and as whom; None where nothing is stored, where ``me``
@@ -284,8 +295,7 @@ class CachedFunction:
         return store
 
     def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        key, _, _, _ = self.keyer.bind(args, kwargs, self.now().seed)
-        return self.keyer.fnid + key
+        return self.keyer.fnid + self.keyer.bind(args, kwargs, self.now().seed)[0]
 
     def cache_key(self, *args: Any, **kwargs: Any) -> str:
         """The call key, 64 hex digits."""
@@ -316,7 +326,8 @@ class CachedFunction:
         if store is None:
             return 0
         store.flush()
-        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", self.keyer.fnid)])
+        fnid = self.keyer.fnid
+        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", fnid)], whole=[fnid])
 
     def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
         """Forget one entry; returns whether there was one."""
@@ -331,13 +342,14 @@ class CachedFunction:
         from scalable_cas.ops.explain import Explanation, call_of, explain
 
         session = self.now()
-        rowkey = self._rowkey(args, kwargs)
+        key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
+        rowkey = self.keyer.fnid + key
         store = self._open()
         if store is not None and self.guard.refuses(store, rowkey):
             return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
         if store is not None and self._lacks_files(store, rowkey):
             return Explanation(self.keyer.name, hit=False, reason=LACKS_FILES, differs=[])
-        call = call_of(self.describe(rowkey, args, kwargs, session.seed))
+        call = call_of(self.describe(rowkey, args, kwargs, session.seed, found, inputs))
         cached = not self.options.void
         return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
 
@@ -349,10 +361,12 @@ class CachedFunction:
         record = store.index.record(rowkey)
         return record is not None and record.codec not in OUTPUTS
 
-    def describe(self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, inputs: Any = ()) -> Record:
-        """The record of a call, with all that explains it. ``inputs``: what was read for its key."""
+    def describe(
+        self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, found: Any = None, inputs: Any = ()
+    ) -> Record:
+        """The record of a call, with all that explains it. ``found``, ``inputs``: by whoever made its key."""
         keyer = self.keyer
-        parts, outlines = keyer.account(args, kwargs, inputs)
+        parts, outlines = keyer.account(args, kwargs, found, inputs)
         record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
         record.outlines = outlines
         record.seed = b"" if seed is None else seed_digest(seed)

@@ -178,14 +178,14 @@ def _wrap(cached: CachedFunction) -> Any:
                 return cached.call(args, kwargs)
             if cached.session is not session:
                 cached.enter(session)
-            key, used_args, used_kwargs, inputs = cached.bind(args, kwargs, session.seed)
+            key, used_args, used_kwargs, inputs, found = cached.bind(args, kwargs, session.seed)
             try:
                 value = session.store.read(fnid + key, cached.counters, limit)
             except Exception as error:  # noqa: BLE001 - the one boundary that keeps a broken cache from breaking a program (I6); the function runs instead
                 value = cached.broken(error)
             if value is not MISS:
                 return value
-            return cached.miss(session, fnid + key, used_args, used_kwargs, inputs)
+            return cached.miss(session, fnid + key, used_args, used_kwargs, inputs, found)
 
     cached.attach(wrapper)
     return wrapper

@@ -33,6 +33,7 @@ class Run:
         args: Any,
         kwargs: Any,
         inputs: Any,
+        found: Any,
         *,
         replace: bool = False,
     ) -> None:
@@ -46,9 +47,11 @@ class Run:
         cached.hint(args, kwargs)
         # now, not after the run: the function may change its arguments
         if cached.options.store:
-            self._record = cached.describe(rowkey, args, kwargs, session.seed, inputs)
+            self._record = cached.describe(rowkey, args, kwargs, session.seed, found, inputs)
         else:
             self._record = Record(rowkey[8:], rowkey[:8], cached.keyer.name)
+        if found is not None:
+            found.let_go()  # the function may need the memory
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()
 

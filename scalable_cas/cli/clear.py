@@ -8,6 +8,7 @@ import click
 
 from scalable_cas.cli.context import Session, pass_session
 from scalable_cas.cli.output import count, seconds
+from scalable_cas.format.record import NO_FUNCTION
 from scalable_cas.ops.listing import entries
 from scalable_cas.ops.selection import select_function
 
@@ -35,7 +36,8 @@ def command(session: Session, function: str | None, everything: bool, yes: bool)
             abort=True,
             err=True,
         )
-    forgotten = store.forget([entry.record.rowkey for entry in found])
+    whole = [NO_FUNCTION] if chosen is None else list(chosen)
+    forgotten = store.forget([entry.record.rowkey for entry in found], whole=whole)
     session.say(
         f"forgot {count(forgotten, 'entry', 'entries')} that took {took} to compute; "
         "`scalable-cas gc` frees the space"

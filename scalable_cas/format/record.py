@@ -24,6 +24,8 @@ PIN = 3
 UNPIN = 4
 #: The function id in the record of a pin that keeps an object, which belongs to no function.
 NO_FUNCTION = bytes(8)
+#: The key in the tombstone of a whole function; with `NO_FUNCTION`, of everything.
+EVERY_KEY = bytes(32)
 
 # field numbers; a number is never used again
 TYPE, KEY, FNID, FUNCTION, CODEC, KIND, OID, SIZE, TOTAL, CREATED, SECONDS, VERSION, PARTS = range(13)

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from .callables import class_part
-from .digest import digest, hasher
+from .digest import LARGE, digest, hasher
 from .dtypes import CLASSES, described, packed, plain_text
 from .nodes import DONE, ORDERED, Fields, Raw, Refused, Viewed, typed_node
 from .objects import attributes
@@ -79,18 +79,23 @@ def elements(items: list[Any]) -> object:
     return items
 
 
-def encoded_bytes(array: Array, mask: Array | None = None, dtype: Any = None) -> bytes:
+def encoded_bytes(
+    array: Array, mask: Array | None = None, dtype: Any = None, walk: Walk | None = None
+) -> bytes:
     """The encoding of the bytes in C order, converted to ``dtype``, and zero where ``mask`` is true."""
     dtype = dtype or array.dtype
     size = array.size * dtype.itemsize
     if size > INLINE and mask is None and dtype == array.dtype and array.flags.c_contiguous:
-        return pack_length(_LONG, size) + digest(array.reshape(-1).view(np.uint8).data, size)
+        data = array.reshape(-1).view(np.uint8).data
+        if walk is None or size < LARGE:
+            return pack_length(_LONG, size) + digest(data, size)
+        return pack_length(_LONG, size) + walk.hasher(size).update(data).digest()
     buffer = np.empty(max(1, min(array.size, _BLOCK // (dtype.itemsize or 1))), dtype)
     if size <= INLINE:
         parts: list[bytes] = []
         _feed(array, mask, buffer, lambda part: parts.append(part.tobytes()))
         return pack_length(B_TAG, size) + b"".join(parts)
-    running = hasher(size)
+    running = hasher(size) if walk is None else walk.hasher(size)
     _feed(array, mask, buffer, lambda part: running.update(part.reshape(-1).view(np.uint8).data))
     return pack_length(_LONG, size) + running.digest()
 
@@ -156,7 +161,7 @@ def array_handler(kind: str) -> Decompose:
         beginning += b"t" + pack_u64(len(shape)) + b"".join([pack_int(I_TAG, length) for length in shape])
         if size <= INLINE:
             return finish(beginning + pack_length(B_TAG, size) + value.tobytes()), DONE, ()
-        encoded = finish(beginning + encoded_bytes(value))
+        encoded = finish(beginning + encoded_bytes(value, walk=walk))
         walk.memo[id(value)] = encoded, value  # the same large array in many places is read once
         return encoded, DONE, ()
 
@@ -164,6 +169,19 @@ def array_handler(kind: str) -> Decompose:
 
 
 _of_array = array_handler("ndarray")
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether its text says all of a dtype, and the bytes of an element are its content."""
+    return plain_text(dtype) is not None and not dtype.hasobject
+
+
+def around(array: Array, content: bytes) -> bytes:
+    """The encoding of an exact ndarray of a plain dtype around that of its content (`encoded_bytes`)."""
+    lengths = [pack_int(I_TAG, length) for length in array.shape]
+    shape = b"t" + pack_u64(len(lengths)) + b"".join(lengths)
+    text = encode_str(plain_text(array.dtype) or "")
+    return finish(typed_prefix("ndarray") + pack_u64(3) + text + shape + content)
 
 
 def _of_subclass(kind: str, known: frozenset[str] = frozenset()) -> Decompose:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from .outline import Outline
     from .signature import Entry
 
-    Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...]]  # key, args, kwargs, inputs
+    # key, args, kwargs, inputs, what was found on the way
+    Call = tuple[bytes, tuple[Any, ...], dict[str, Any], tuple[Token, ...], Walk | None]
     Bind = Callable[[tuple[Any, ...], dict[str, Any], str | None], Call]
     Account = tuple[list[tuple[str, str, bytes]], list[Outline]]  # parts and outlines of a record
     Encoded = tuple[str, object, bytes]  # section, name, encoding of the value
@@ -56,8 +57,9 @@ class CallKeyer:
     Defaults are those at decoration: a later assignment to ``__defaults__`` is not seen.
 
     ``bind(args, kwargs, seed)`` gives (key, what the function must receive as args and as kwargs, tokens of
-    the input files that were read). It raises what the function itself would where the arguments do not fit,
-    ``UnhashableArgument``, ``MissingInput``, ``InputChanged``, and ``TypeError`` for a value that is not of
+    the input files that were read, what ``account`` takes so as not to hash all of it once more). It raises
+    what the function itself would where the arguments do not fit, ``UnhashableArgument``, ``MissingInput``,
+    ``InputChanged``, and ``TypeError`` for a value that is not of
     its declared type. ``known_as`` and ``own_code`` are for unpickling only.
 
     Raises:
@@ -101,13 +103,13 @@ class CallKeyer:
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
         self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
         self.bind: Bind = self._careful
-        self._quick_account: Callable[..., Account | None] = _no_account
+        self._quick: Quick | None = None
         if isinstance(self._parameters, Plain) and self._owner is None:
             captured = self._captured if self._layers else None
             quick = Quick(self._parameters, self.ignore, self._declared, self.header, captured)
             if quick.possible():
                 self.bind = quick.binder(self._careful, _K)
-                self._quick_account = quick.account
+                self._quick = quick
                 if code == "deps":
                     self.bind = self._watching(quick)
 
@@ -175,20 +177,33 @@ class CallKeyer:
             if not self._parameters.known(name) and not (name in self.ignore and name in captured):
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
-    def account(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Sequence[Token] = ()) -> Account:
+    def account(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        found: Walk | None = None,
+        inputs: Sequence[Token] = (),
+    ) -> Account:
         """What the record of a call keeps of its arguments: (section, name, BLAKE3 of the encoding) of each
-        entry of the key, and in the same order what explains a difference (outline.py). ``inputs``: what
-        ``bind`` gave for this call, so that no file is read twice.
+        entry of the key, and in the same order what explains a difference (outline.py). ``found`` and
+        ``inputs``: what ``bind`` gave for this call, so that nothing large is hashed and no file read twice.
         """
-        found = self._quick_account(args, kwargs)
-        if found is not None:
-            return found
-        encoded, *_ = self._encode_entries(args, kwargs, inputs)
-        outlines = self._outlines(args, kwargs)
+        quick = self._quick
+        account = quick.account(args, kwargs, found) if quick is not None else None
+        if account is not None:
+            return account
+        if found is None:
+            found = Walk([], before=inputs)
+            self._encode_entries(args, kwargs, found)
+        encoded = found.entries if quick is None or found.pieces is None else quick.entries(found)
+        found.inputs, found.before = [], inputs or found.inputs or ()  # of files inside arguments too
+        outlines = self._outlines(args, kwargs, found)
         parts = [(section, f"{name}", blake3(data).digest()) for section, name, data in encoded]
         return parts, [outlines.get(part[:2], [0, None]) for part in parts]
 
-    def _outlines(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, str], Outline]:
+    def _outlines(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], walk: Walk
+    ) -> dict[tuple[str, str], Outline]:
         from .outline import outline
 
         found: dict[tuple[str, str], Outline] = {}
@@ -199,13 +214,13 @@ class CallKeyer:
                 if section == "v":
                     rest.append(hashed)
                 else:
-                    found[section, f"{name}"] = outline(hashed)
+                    found[section, f"{name}"] = outline(hashed, walk)
         if rest:
-            found["v", f"{getattr(self._parameters, 'rest', None)}"] = outline(tuple(rest))
+            found["v", f"{getattr(self._parameters, 'rest', None)}"] = outline(tuple(rest), walk)
         for suffix, read, inner in self._watched or ():
             for name, value in read().items():
                 if value is not inner:
-                    found["c", name + suffix] = outline(value)
+                    found["c", name + suffix] = outline(value, walk)
         return found
 
     def bare_paths(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
@@ -231,16 +246,17 @@ class CallKeyer:
     # --- the careful way -----------------------------------------------------------------------------------
 
     def _careful(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: str | None) -> Call:
-        encoded, args, kwargs, inputs = self._encode_entries(args, kwargs)
+        inputs: list[Token] = []
+        walk = Walk(inputs)
+        encoded, args, kwargs = self._encode_entries(args, kwargs, walk)
         entries = sorted(section.encode() + encode(name) + data for section, name, data in encoded)
         key = blake3(self.header(seed) + b"".join(entries), key=_K).digest()
-        return key, args, kwargs, inputs
+        return key, args, kwargs, tuple(inputs), walk
 
     def _encode_entries(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: Sequence[Token] = ()
-    ) -> tuple[list[Encoded], tuple[Any, ...], dict[str, Any], tuple[Token, ...]]:
-        """All entries, what the function must receive, and the input files that were read."""
-        inputs: list[Token] = []
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], walk: Walk
+    ) -> tuple[list[Encoded], tuple[Any, ...], dict[str, Any]]:
+        """All entries, and what the function must receive. Input files that were read are in the walk."""
         new_args, new_kwargs = [*args], {**kwargs}
         encoded: list[Encoded] = []
         rest: list[object] = []
@@ -258,12 +274,13 @@ class CallKeyer:
                 rest_name = name
                 rest.append(hashed)
             else:
-                data = self._encoded(name, hashed, inputs, is_default=place is None, before=before)
+                data = self._encoded(name, hashed, walk, is_default=place is None)
                 encoded.append((section, name, data))
         if rest:
-            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), inputs, before=before)))
-        encoded += self._captured(inputs)
-        return encoded, tuple(new_args), new_kwargs, tuple(inputs)
+            encoded.append(("v", rest_name, self._encoded(rest_name, tuple(rest), walk)))
+        encoded += self._captured(walk)
+        walk.entries = encoded
+        return encoded, tuple(new_args), new_kwargs
 
     def _entries(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Entry]:
         parameters = self._parameters
@@ -309,14 +326,13 @@ class CallKeyer:
         self,
         name: object,
         value: object,
-        inputs: list[Token],
+        walk: Walk,
         *,
         is_default: bool = False,
         place: str = "",
-        before: Sequence[Token] = (),
     ) -> bytes:
         try:
-            return encode(value, Walk(inputs, before=before))
+            return encode(value, walk)
         except MissingInput as error:
             error.argument = f"{self.name}: argument {f'{place}{name}'!r}"
             raise
@@ -328,10 +344,10 @@ class CallKeyer:
 
     # --- captured variables --------------------------------------------------------------------------------
 
-    def _captured(self, inputs: list[Token]) -> list[Encoded]:
+    def _captured(self, walk: Walk) -> list[Encoded]:
         """What the function is bound to (section "b"), and captured variables that count ("c")."""
         own = self._owner
-        encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, inputs))]
+        encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, walk))]
         if not self._layers:
             return encoded
         # at the first call, not at decoration: reading the source takes milliseconds
@@ -342,7 +358,7 @@ class CallKeyer:
                 # What a decorator wraps is the function itself: its name is in the header, and its code is
                 # not in the key.
                 if value is not inner:
-                    data = self._encoded(name, value, inputs, place="captured ")
+                    data = self._encoded(name, value, walk, place="captured ")
                     encoded.append(("c", name + suffix, data))
         return encoded
 
@@ -370,10 +386,6 @@ def seed_digest(seed: str) -> bytes:
 
 def _optional(text: str | None) -> bytes:
     return NONE if text is None else encode_str(text)
-
-
-def _no_account(_args: object, _kwargs: object) -> None:
-    """There is no quick way to the account of a call."""
 
 
 def _rebuild(

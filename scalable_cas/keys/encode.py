@@ -184,13 +184,13 @@ def _blocks(prefix: bytes, items: Sequence[object], walk: Walk, depth: int) -> b
     return b"H" + hasher.digest()
 
 
-def encode_quickly(values: Sequence[object]) -> list[bytes]:
-    """The encodings of the arguments of one call, by the fast engine only.
+def encode_quickly(values: Sequence[object], walk: Walk) -> list[bytes]:
+    """The encodings of the arguments of one call, by the fast engine only. ``walk``: without ``inputs``.
 
     Raises:
         Exception: anything that ``encode`` would treat with the deep engine. Start again with that.
     """
-    return _items(values, Walk(), 0)
+    return _items(values, walk, 0)
 
 
 # The two loops below are the hot path of the whole package: the five most frequent types are written out,

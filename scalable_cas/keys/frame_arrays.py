@@ -96,13 +96,13 @@ def _of_sparse(value: Any, _: Walk) -> Node:
 # --- masked arrays -----------------------------------------------------------------------------------------
 
 
-def _of_masked(value: Any, _: Walk) -> Node:
+def _of_masked(value: Any, walk: Walk) -> Node:
     from .arrays import encoded_bytes
 
     data, mask = value._data, value._mask  # noqa: SLF001 (to_numpy and isna would copy both)
     missing = bool(mask.any())
-    content = encoded_bytes(data, mask if missing else None)
-    gaps = Raw(encoded_bytes(mask)) if missing else None
+    content = encoded_bytes(data, mask if missing else None, walk=walk)
+    gaps = Raw(encoded_bytes(mask, walk=walk)) if missing else None
     return typed_node("pandas.MaskedArray", (dtype_name(value.dtype), len(value), gaps, Raw(content)))
 
 

@@ -37,9 +37,12 @@ def pandas_handlers() -> Handlers:
     return leaves, nodes
 
 
-def _of_frame(frame: Any, _: Walk) -> Node:
+def _of_frame(frame: Any, walk: Walk) -> Node:
+    from .columns import hash_rows
+
     columns = frame.columns
     parts = Labelled((columns, frame.index, *_state(frame), *map(part_of, _arrays(frame))))
+    hash_rows(parts[4:], walk)
     parts.label = lambda place: (
         column_label(*columns[place - 4 : place - 3].tolist())  # as Python's own number or text
         if place > 3

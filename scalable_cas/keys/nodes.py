@@ -6,12 +6,15 @@ walks it; so depth, cycles, sharing and the path in an error are solved once, fo
 
 from __future__ import annotations
 
+from .digest import LARGE, hasher
 from .tags import pack_u64, typed_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from blake3 import blake3
 
     from .files import Token
 
@@ -45,17 +48,19 @@ class GiveUp(Exception):
 
 
 class Walk:
-    """What one encoding of one argument carries along.
+    """What the encoding of the arguments of one call carries along, and what it found.
 
     ``memo``: id -> (encoding, the object, kept alive so that its id stays its own), for finished ``H``
-    digests, and large arrays, only. ``structural``: the argument was declared ``ObjectType``: take apart by
-    ``__reduce_ex__`` what would be refused. ``computing``: it was declared ``UtilityType``: data that is not
+    digests, and large arrays, only. ``pieces`` and ``entries``: the encodings of the arguments, for the
+    record of a call that turns out to be a miss (``pieces``: as quick.py has them, in its order).
+    ``structural``: the argument was declared ``ObjectType``: take apart by ``__reduce_ex__`` what would be
+    refused. ``computing``: it was declared ``UtilityType``: data that is not
     in memory yet may be computed or read. ``inputs``: tokens of the files that were read (files.py); None in
     the quick path of a call, which has none. ``before``: such tokens of the same call, which need not be read
     again.
     """
 
-    __slots__ = ("before", "computing", "inputs", "memo", "structural")
+    __slots__ = ("_running", "before", "computing", "entries", "inputs", "memo", "pieces", "structural")
 
     def __init__(
         self,
@@ -70,6 +75,21 @@ class Walk:
         self.computing = computing
         self.inputs = inputs
         self.before = before
+        self.pieces: list[bytes] | None = None
+        self.entries: Sequence[tuple[str, object, bytes]] = ()
+        self._running: blake3 | None = None
+
+    def let_go(self) -> None:
+        """Of all that was kept alive for the rest of the encoding; what was found stays."""
+        self.memo = {}
+        self._running = None
+
+    def hasher(self, size: int) -> blake3:
+        """As `digest.hasher`; done with before the next is asked for, which may be the same one."""
+        if size < LARGE:
+            return hasher(size)
+        self._running = running = hasher(size, self._running)
+        return running
 
 
 class Raw:

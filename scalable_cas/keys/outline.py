@@ -55,8 +55,10 @@ _BY_FIELDS = frozenset((typed_prefix("dataclass"), typed_prefix("attrs")))
 _SHAPED = ("numpy", "pandas", "polars", "pyarrow", "torch", "xarray", "scipy")
 
 
-def outline(value: object) -> Outline:
-    """The outline of an argument that has an encoding."""
+def outline(value: object, walk: Walk | None = None) -> Outline:
+    """The outline of an argument that has an encoding. ``walk``: that of the encoding, which remembers the
+    large parts.
+    """
     if type(value) is Structural:
         value = value.value
     kind = type(value)
@@ -69,19 +71,19 @@ def outline(value: object) -> Outline:
     size, pairs = children
     if size > MOST_CHILDREN:
         pairs = ()
-    return [CONTAINER, kind.__name__, size, [[label, _child(child)] for label, child in pairs]]
+    return [CONTAINER, kind.__name__, size, [[label, _child(child, walk)] for label, child in pairs]]
 
 
-def _child(value: object) -> Outline:
+def _child(value: object, walk: Walk | None) -> Outline:
     kind = type(value)
     if _is_plain(value, kind):
         return [PLAIN, value]
-    return [OTHER, kind.__name__, _text(value, kind), b"" if _is_path(kind) else _digest(value)]
+    return [OTHER, kind.__name__, _text(value, kind), b"" if _is_path(kind) else _digest(value, walk)]
 
 
-def _digest(value: object) -> bytes:
+def _digest(value: object, walk: Walk | None) -> bytes:
     try:
-        return blake3(encode(value)).digest(DIGEST_BYTES)
+        return blake3(encode(value, walk)).digest(DIGEST_BYTES)
     except Refused:  # part of an argument that was declared ObjectType
         return b""
 

@@ -18,7 +18,7 @@ from scalable_cas.errors import (
     StoreVersionError,
 )
 from scalable_cas.format import layout, rows
-from scalable_cas.format.record import Record, pinning, tombstone
+from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.putting import AS_IT_IS
@@ -34,7 +34,7 @@ from scalable_cas.store.writer import Pending, Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Self
 
     from scalable_cas.codecs.base import Encoded
@@ -286,10 +286,16 @@ class StoreCore(ObjectAccess):
         return [name for _, name, _, item_size in objects if item_size == AS_IT_IS]
 
     def forget(
-        self, rowkeys: Sequence[bytes], *, still: Callable[[Changes, bytes], bool] | None = None
+        self,
+        rowkeys: Sequence[bytes],
+        *,
+        still: Callable[[Changes, bytes], bool] | None = None,
+        whole: Iterable[bytes] = (),
     ) -> int:
         """Forget entries, in the journal and in the index; their objects stay until gc. Returns how many
-        there were. ``still`` is asked under the lock whether an entry is still to be forgotten.
+        there were. ``still`` is asked under the lock whether an entry is still to be forgotten. ``whole``:
+        ids of functions of which nothing is to be left, `NO_FUNCTION` for all. Then what the index does not
+        know goes too: an entry whose object is gone would be back in a rebuilt index if the object came back.
 
         Raises:
             StoreReadOnly, StoreBusy, IndexDamaged: nothing was forgotten.
@@ -301,10 +307,11 @@ class StoreCore(ObjectAccess):
             present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
             if still is not None:
                 present = [rowkey for rowkey in present if still(changes, rowkey)]
-            if present:
+            gone = [*present, *(fnid + EVERY_KEY for fnid in whole)]
+            if gone:
                 sequence, now = changes.next_number("sequence"), clock.now_ns()
                 stones = [
-                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in present
+                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in gone
                 ]
                 self.journal.append([stone.pack() for stone in stones], sync=True)
             return sum(changes.drop_entry(rowkey) for rowkey in present)

@@ -160,6 +160,8 @@ class _Filling:
 
     def _put_entries(self, changes: Changes, batch: list[tuple[Record, bool]]) -> None:
         for record, own in batch:
+            if self._journaled.is_cleared(record):
+                continue
             if record.type == records.TOMBSTONE:
                 there = changes.record(record.rowkey)
                 if there is not None and there.sequence < record.sequence:
@@ -200,6 +202,7 @@ class _Journaled:
     def __init__(self) -> None:
         self.entries: dict[bytes, tuple[Record, bool]] = {}
         self._more: dict[bytes, list[tuple[Record, bool]]] = {}  # of keys that were stored more than once
+        self._cleared: dict[bytes, int] = {}  # function id -> sequence of the last time that all of it went
         self.pins: dict[bytes, Record] = {}
         self.highest = 0
 
@@ -211,12 +214,21 @@ class _Journaled:
             if pinned is None or record.sequence >= pinned.sequence:
                 self.pins[record.pin_target] = record
             return
+        if record.type == records.TOMBSTONE and record.key == records.EVERY_KEY:
+            self._cleared[record.fnid] = max(record.sequence, self._cleared.get(record.fnid, 0))
+            return
         before = self.entries.get(record.rowkey)
         if before is not None:
             self._more.setdefault(record.rowkey, [before]).append((record, own))
         # of two copies of one record, that with our own tag stands: the other is from before it was adopted
         if before is None or _order(record, own=own) >= _order(before[0], own=before[1]):
             self.entries[record.rowkey] = (record, own)
+
+    def is_cleared(self, record: Record) -> bool:
+        """Whether everything of its function, or of all functions, was forgotten after it was stored."""
+        cleared = self._cleared
+        last = max(cleared.get(record.fnid, 0), cleared.get(records.NO_FUNCTION, 0))
+        return record.type == records.REF and record.sequence < last
 
     def before(self, rowkey: bytes) -> list[tuple[Record, bool]]:
         """What the last record of a key replaced, newest first, back to where it was forgotten. It still
@@ -226,7 +238,8 @@ class _Journaled:
         found = sorted(
             self._more.get(rowkey, ()), key=lambda item: _order(item[0], own=item[1]), reverse=True
         )
-        forgotten = next((at for at, item in enumerate(found) if item[0].type != records.REF), len(found))
+        stands = (item[0].type == records.REF and not self.is_cleared(item[0]) for item in found)
+        forgotten = next((at for at, whole in enumerate(stands) if not whole), len(found))
         return found[1:forgotten]
 
 

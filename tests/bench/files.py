@@ -12,14 +12,7 @@ import os
 import sys
 import time
 
-
-def best(passes, work):
-    times = []
-    for _ in range(passes):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+from timing import best
 
 
 def file_of(folder, name, size):

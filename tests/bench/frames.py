@@ -23,7 +23,9 @@ def frames(rows=ROWS):
 
     found = {
         "8 float columns": pd.DataFrame(dict(zip(names, values, strict=True))),
-        "8 float columns, rows together": pd.DataFrame(np.ascontiguousarray(values.T), columns=names),
+        "8 float columns, rows together": pd.DataFrame(
+            np.ascontiguousarray(values.T), columns=names, copy=False
+        ),
         "int, float, text of Python": mixed(pd.StringDtype("python")),
         "10 rows, 3 columns": pd.DataFrame({"i": ints[:10].copy(), "f": floats[:10].copy(), "t": texts[:10]}),
     }

@@ -11,6 +11,7 @@ import sys
 import time
 
 from programs import wrapped
+from timing import best
 
 
 def maker(peer):
@@ -34,13 +35,12 @@ def maker(peer):
 
 def _best(passes, work, count=1):
     work()
-    best = float("inf")
-    for _ in range(passes):
-        start = time.perf_counter()
+
+    def repeat():
         for _ in range(count):
             work()
-        best = min(best, time.perf_counter() - start)
-    return best / count * 1e6
+
+    return best(passes, repeat, count) * 1e6
 
 
 def _memory(name):

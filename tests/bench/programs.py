@@ -13,6 +13,8 @@ import random
 import sys
 import time
 
+from timing import best
+
 
 def record(i):
     return {"id": i, "name": "sample", "value": i * 0.5, "ok": True, "note": None}
@@ -80,15 +82,6 @@ def _files(function, folder):
     return call
 
 
-def _best(passes, work, count):
-    best = float("inf")
-    for _ in range(passes):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best / count * 1e6
-
-
 def hits(peer, folder, count=10_000, passes=5):
     function = wrapped(peer, record, folder)
     order = list(range(count))
@@ -101,7 +94,7 @@ def hits(peer, folder, count=10_000, passes=5):
         for i in order:
             function(i)
 
-    return {"us": _best(passes, work, count)}
+    return {"us": best(passes, work, count) * 1e6}
 
 
 def config_hits(peer, folder):
@@ -117,7 +110,7 @@ def config_hits(peer, folder):
         for config in configs:
             function("run", config)
 
-    return {"us": _best(9, work, len(configs))}
+    return {"us": best(9, work, len(configs)) * 1e6}
 
 
 def puts(peer, folder):
@@ -128,7 +121,7 @@ def puts(peer, folder):
         for i in range(10_000):
             function(i)
 
-    return {"us": _best(1, work, 10_000)}
+    return {"us": best(1, work, 10_000) * 1e6}
 
 
 def many(peer, folder):

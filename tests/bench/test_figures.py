@@ -6,41 +6,16 @@ twice and nothing was lost.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-PROGRAMS = Path(__file__).with_name("programs.py")
-ROOT = PROGRAMS.parents[2]
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(
-        find_spec("diskcache") is None or find_spec("joblib") is None,
-        reason="the peers are not installed: pip install '.[bench]'",
-    ),
-]
+from . import harness
+from .harness import US, benchmark_beside
 
-US = "scalable-cas"
-
-
-def program(what, peer, folder):
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
-    done = subprocess.run(
-        [sys.executable, PROGRAMS, what, peer, folder],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+pytestmark = benchmark_beside("diskcache", "joblib")
+program = partial(harness.program, "programs.py")
 
 
 def table(title, rows):

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 
-import pytest
+from . import harness
+from .harness import US, benchmark_beside
 
-PROGRAM = Path(__file__).with_name("files.py")
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(
-        find_spec("diskcache") is None or find_spec("joblib") is None,
-        reason="the peers are not installed: pip install '.[bench]'",
-    ),
-]
-US = "scalable-cas"
-
-
-def program(what, peer, folder):
-    done = subprocess.run(
-        [sys.executable, PROGRAM, what, peer, folder],
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+pytestmark = benchmark_beside("diskcache", "joblib")
+program = partial(harness.program, "files.py")
 
 
 def test_an_unchanged_file_of_100_mb(tmp_path):

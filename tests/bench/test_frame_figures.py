@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-import pytest
+import random
 
 from scalable_cas.keys.encode import encode
 
 from .frames import best, frames
+from .harness import benchmark_beside
 
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(
-        find_spec("pandas") is None or find_spec("joblib") is None,
-        reason="pandas and the peer are not installed: pip install '.[bench,test]'",
-    ),
-]
+pytestmark = benchmark_beside("joblib", "pandas")
 
 
 def test_keys_of_frames():
     import joblib
     from blake3 import blake3
 
-    raw = bytes(64_000_000)  # as many as 8 columns have: no key can take less than its hash
+    # As many as 8 columns have: no key can take less than its hash. Not zeros, which are one page of memory.
+    raw = random.randbytes(64_000_000)
     print(
         f"\nBLAKE3 of 64 MB on two threads: {best(lambda data: blake3(data, max_threads=2), raw) * 1e3:.3f} ms"
     )

@@ -5,40 +5,16 @@ Nothing here fails by time, as in test_figures.py. What is asserted is memory: i
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-PROGRAMS = Path(__file__).with_name("keys.py")
-ROOT = PROGRAMS.parents[2]
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(
-        find_spec("joblib") is None or find_spec("numpy") is None,
-        reason="joblib or numpy is not installed: pip install '.[test,bench]'",
-    ),
-]
+from . import harness
+from .harness import US, benchmark_beside
 
-US = "scalable-cas"
+pytestmark = benchmark_beside("joblib", "numpy")
+program = partial(harness.program, "keys.py")
 FLOOR = "pickle+blake3"
-
-
-def program(what, peer, folder):
-    done = subprocess.run(
-        [sys.executable, PROGRAMS, what, peer, folder],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def show(title, found):
@@ -58,7 +34,6 @@ def show(title, found):
         ("texts", "key of an object array of 1,000,000 str, us", (US, "joblib", FLOOR)),
         ("small_array", "key of an array of 10, us", (US, "joblib", FLOOR)),
         ("array_hit", "whole hit with an array of 1 MB, us", (US, "joblib")),
-        # the key of a frame of 1,000,000 rows belongs here
     ],
 )
 def test_key(what, title, peers, tmp_path):

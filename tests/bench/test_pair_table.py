@@ -12,14 +12,11 @@ import warnings
 from importlib import import_module
 from importlib.util import find_spec
 
-import pytest
-
 from scalable_cas.keys.encode import encode
 
-pytestmark = [
-    pytest.mark.bench,
-    pytest.mark.skipif(find_spec("joblib") is None, reason="joblib is not installed: pip install '.[bench]'"),
-]
+from .harness import benchmark_beside
+
+pytestmark = benchmark_beside("joblib")
 
 TABLES = {
     "plain": None,

@@ -23,6 +23,7 @@ from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
 from .golden_arrays import as_chararray
+from .pair_tables import pair_tests
 
 HAS_STRING = hasattr(np.dtypes, "StringDType")
 
@@ -296,16 +297,7 @@ def test_there_are_enough_pairs():
     assert len(DIFFERENT) + len(EQUAL) >= 120
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 @pytest.mark.parametrize("name", [*DIFFERENT, *EQUAL])
@@ -529,12 +521,59 @@ def test_a_class_of_ones_own_may_say_what_identifies_it():
     assert encode(np.zeros(2).view(Quantity)) != encode(np.ones(2).view(Quantity))
 
 
+def takes_one(x):
+    return x
+
+
 def test_a_large_array_in_many_places_is_read_once(monkeypatch):
     reads = []
     monkeypatch.setattr(arrays, "digest", lambda data, size: reads.append(size) or bytes(32))
     value = np.zeros(10_000)
     encode([value] * 50)
     assert reads == [80_000]
+
+
+def bound_to(value):
+    def inner(x):
+        return value, x
+
+    return inner
+
+
+def of_many(*values, **named):
+    return values, named
+
+
+@pytest.mark.parametrize(
+    "function, declared, call",
+    [
+        (takes_one, {}, lambda a, b: (([a, b],), {})),
+        (takes_one, {}, lambda a, b: (({"deep": [a], "b": b},), {})),
+        (takes_one, {}, lambda a, b: (((1, *range(5000), a, b),), {})),
+        (takes_one, {"x": list[np.ndarray]}, lambda a, b: (([a, b],), {})),
+        (of_many, {}, lambda a, b: ((a, [a]), {"b": b, "c": (b, 1)})),
+        (bound_to(np.ones(10_000)), {}, lambda a, _: ((a,), {})),
+        (bound_to([np.ones(10_000)]), {}, lambda a, _: (([a],), {})),
+    ],
+)
+def test_the_record_of_a_call_reads_no_array_again(function, declared, call, monkeypatch):
+    made = CallKeyer(function, arg_types=declared)
+    args, kwargs = call(np.zeros(10_000), np.zeros(10_000))
+    expected = made.account(args, kwargs)
+    reads, real = [], arrays.digest
+    monkeypatch.setattr(arrays, "digest", lambda data, size: reads.append(size) or real(data, size))
+    _, args, kwargs, inputs, found = made.bind(args, kwargs, None)
+    assert made.account(args, kwargs, found, inputs) == expected
+    assert reads == [80_000] * 2
+
+
+def test_what_was_found_of_a_call_keeps_nothing_alive_once_it_is_let_go():
+    made, value = CallKeyer(of_many, arg_types={}), np.zeros(10_000)
+    *_, found = made.bind((value,), {}, None)
+    held = sys.getrefcount(value)
+    found.let_go()
+    assert sys.getrefcount(value) < held
+    assert made.account((value,), {}, found) == made.account((value,), {})
 
 
 def test_from_another_thread():
@@ -555,7 +594,7 @@ def takes(x):
 
 def bound(declared, value):
     """(key, what the function receives) of a call with a declared argument."""
-    key, args, _, _ = CallKeyer(takes, arg_types={"x": declared}).bind((value,), {}, None)
+    key, args, *_ = CallKeyer(takes, arg_types={"x": declared}).bind((value,), {}, None)
     return key, args[0]
 
 

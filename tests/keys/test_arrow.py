@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
+from .pair_tables import pair_tests
+
 pa = pytest.importorskip("pyarrow")
 
 import pyarrow.compute as pc  # noqa: E402
@@ -287,16 +289,7 @@ if hasattr(pa, "string_view"):
     }
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 SAMPLES = {

@@ -156,7 +156,7 @@ def test_a_wrong_call_of_a_simple_function(args, kwargs):
 
 def test_what_comes_back_are_the_same_objects():
     args, kwargs = ([1],), {"y": {"a": 2}}
-    _, new_args, new_kwargs, inputs = keyer(sub).bind(args, kwargs, None)
+    _, new_args, new_kwargs, inputs, _ = keyer(sub).bind(args, kwargs, None)
     assert new_args[0] is args[0]
     assert new_kwargs["y"] is kwargs["y"]
     assert inputs == ()
@@ -339,7 +339,7 @@ def test_two_functions_two_keys():
 def test_a_keyer_pickles_with_what_it_found():
     made = keyer(sub, version=3, ignore=("y",), types={"x": int})
     again = pickle.loads(pickle.dumps(made))
-    assert again.bind((1, 2), {}, None) == made.bind((1, 2), {}, None)
+    assert again.bind((1, 2), {}, None)[:4] == made.bind((1, 2), {}, None)[:4]
     assert (again.name, again.fnid, again.identity) == (made.name, made.fnid, made.identity)
     elsewhere = CallKeyer(sub, arg_types={}, known_as=("my.script:sub", None))
     assert pickle.loads(pickle.dumps(elsewhere)).fnid == elsewhere.fnid != keyer(sub).fnid
@@ -434,7 +434,7 @@ REFUSED = [
 @pytest.mark.parametrize("declared, value, expected", ACCEPTED)
 def test_a_declared_type_converts_and_the_function_gets_it(declared, value, expected):
     made, plain = keyer(sub, types={"x": declared}), keyer(sub)
-    got, (x, _), _, _ = made.bind((value, 0), {}, None)
+    got, (x, _), *_ = made.bind((value, 0), {}, None)
     assert (type(x), x) == (type(expected), expected)
     assert got == key(plain, expected, 0)
     assert made.bind((), {"x": value, "y": 0}, None)[2]["x"] == expected
@@ -593,8 +593,8 @@ def test_parts_are_what_differs():
 def test_the_quick_account_of_a_call_is_the_careful_one(value):
     made = keyer(sub)
     parts, outlines = made.account((value, 2), {})
-    assert made._quick_account((value, 2), {}) == (parts, outlines)
-    made._quick_account = lambda args, kwargs: None
+    assert made._quick.account((value, 2), {}) == (parts, outlines)
+    made._quick = None
     assert made.account((value, 2), {}) == (parts, outlines)
     assert [name for _, name, _ in parts] == ["x", "y"]
     assert outlines[1] == [0, 2]

@@ -24,6 +24,7 @@ from scalable_cas.keys import files, hashing
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.encode import encode
 from scalable_cas.keys.files import directory_digest, file_digest, inputs_unchanged
+from scalable_cas.keys.nodes import Walk
 from scalable_cas.keys.stats import memory
 from scalable_cas.keys.wrappers import DirType, FileType, ValueType
 
@@ -378,7 +379,7 @@ def test_an_untouched_input_is_not_read_again_unless_it_was_young(tmp_path, monk
 
 def test_tokens_of_inline_wrappers(tmp_path):
     path = write(tmp_path / "f")
-    _, _, _, inputs = CallKeyer(function, arg_types={}).bind(({"deep": [FileType(path)]},), {}, None)
+    _, _, _, inputs, _ = CallKeyer(function, arg_types={}).bind(({"deep": [FileType(path)]},), {}, None)
     assert [token[1] for token in inputs] == [str(path)]
 
 
@@ -452,7 +453,7 @@ def test_keywords_and_defaults_that_are_files(three):
     assert own.bind((), {"x": "one"}, None)[0] == own.bind((), {"x": "copy"}, None)[0]
     assert own.bind((), {"y": "one"}, None)[0] != own.bind((), {"y": "copy"}, None)[0]
     default = CallKeyer(with_default, arg_types={"p": FileType})
-    key, args, kwargs, tokens = default.bind((), {}, None)
+    key, args, kwargs, tokens, _ = default.bind((), {}, None)
     assert (key, args, kwargs) == (default.bind((three / "copy",), {}, None)[0], (), {})
     assert [token[1] for token in tokens] == [str(three / "one")]
 
@@ -509,11 +510,24 @@ def test_the_parts_of_a_call_read_no_file_again(three, monkeypatch):
     made = CallKeyer(function, arg_types={"p": list[FileType], "q": DirType})
     (three / "folder").mkdir()
     args = (["one", "two"], "folder")
-    tokens = made.bind(args, {}, None)[3]
+    *_, tokens, found = made.bind(args, {}, None)
     expected = made.account(args, {})
     for name in ("_read_file", "_read_tree"):
         monkeypatch.setattr(files, name, pytest.fail)
-    assert made.account(args, {}, tokens) == expected
+    assert made.account(args, {}, None, tokens) == expected
+    assert made.account(args, {}, found, tokens) == expected
+
+
+def test_the_parts_of_a_part_read_no_file_again(three, monkeypatch):
+    def takes(p):
+        return p
+
+    made = CallKeyer(takes, arg_types={})
+    args = ({"pair": [FileType("one"), FileType("two")]},)
+    *_, tokens, found = made.bind(args, {}, None)
+    expected = made.account(args, {})
+    monkeypatch.setattr(files, "_read_file", pytest.fail)
+    assert made.account(args, {}, found, tokens) == expected
 
 
 # --- the quick way -----------------------------------------------------------------------------------------
@@ -591,13 +605,14 @@ def test_the_quick_way_and_the_careful_way_agree(three, shelf, monkeypatch):
                                 made.bind(args, kwargs, seed)
                             continue
                         for _ in range(2):
-                            key, *rest, tokens = made.bind(args, kwargs, seed)
+                            key, *rest, tokens, found = made.bind(args, kwargs, seed)
                             assert (key, *rest) == careful[:3]
                             assert [(t[1], *t[3:]) for t in tokens] == [(t[1], *t[3:]) for t in careful[3]]
                         assert made.account(args, kwargs)[0] == [
                             (section, name, blake3(data).digest())
-                            for section, name, data in made._encode_entries(args, kwargs)[0]
+                            for section, name, data in made._encode_entries(args, kwargs, Walk([]))[0]
                         ]
+                        assert made.account(args, kwargs, found, tokens) == made.account(args, kwargs)
 
 
 def test_the_quick_way_reads_nothing_and_sees_every_change(three, shelf, monkeypatch):

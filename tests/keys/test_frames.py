@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalable_cas.keys.columns import hash_rows
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 from scalable_cas.keys.registry import _registered, register_key
+
+from .pair_tables import pair_tests
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -438,17 +441,7 @@ if pa is not None:
         )
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-    assert encode([first]) != encode([second])
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 SAMPLES = {
@@ -675,6 +668,45 @@ def test_no_way_of_building_shows(made):
     assert _Deep(Walk([])).run(frame) == wanted
 
 
+ROWS = np.arange(3_000_000).reshape(-1, 4)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS,
+        ROWS[:, 1:],
+        ROWS[:, ::2],
+        ROWS[::-1],
+        ROWS[1::2],
+        ROWS.astype(">f4").repeat(2, 0),
+        ROWS.astype("M8[s]"),
+        ROWS.astype(np.complex128)[:262_145],
+        np.ones((2048, 1100))[:, 1:3],
+        np.arange(600_000.0).repeat(2).reshape(-1, 2),
+    ],
+)
+def test_columns_that_lie_row_by_row(rows):
+    frame = pd.DataFrame(rows, copy=False)
+    apart = pd.DataFrame({place: column.copy() for place, column in enumerate(rows.T)})
+    apart.columns = frame.columns
+    assert encode(frame) == encode(apart) == _Deep(Walk([])).run(frame)
+    changed = rows.copy()
+    changed[-1, -1] = changed[0, 0]
+    assert encode(pd.DataFrame(changed, copy=False)) != encode(frame) or rows[-1, -1] == rows[0, 0]
+
+
+def test_tables_of_rows_are_hashed_side_by_side_and_other_columns_are_not():
+    first, second = np.zeros((300_000, 3)), np.ones((300_000, 3))
+    walk = Walk([])
+    hash_rows([*first.T, np.ones(300_000), first[:, 1], second[:, 0], *np.zeros((3, 600_000))[:, ::2]], walk)
+    assert [id(array) for _, array in walk.memo.values()] == [*walk.memo]
+    assert len(walk.memo) == 4  # the first table, and its second column once more
+    kept = [*first.T]
+    hash_rows(kept, walk)
+    assert all(walk.memo[id(column)][0] == encode(column.copy()) for column in kept)
+
+
 # --- cost --------------------------------------------------------------------------------------------------
 
 
@@ -693,7 +725,7 @@ def wide(kind):
     if kind == "columns":
         return pd.DataFrame({name: numbers[i::4].copy() for i, name in enumerate("abcd")})
     if kind == "rows":
-        return pd.DataFrame(numbers.reshape(-1, 4), columns=[*"abcd"])
+        return pd.DataFrame(numbers.reshape(-1, 4), columns=[*"abcd"], copy=False)
     if kind == "every second row":
         return pd.DataFrame(numbers.reshape(-1, 2)).iloc[::2]
     return pd.DataFrame({"m": pd.array(np.arange(4_000_000), dtype="Int64")}).mask(lambda f: f["m"] % 2 == 0)

@@ -12,6 +12,8 @@ import pytest
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
+from .pair_tables import pair_tests
+
 attrs = pytest.importorskip("attrs")
 pydantic = pytest.importorskip("pydantic")
 
@@ -127,16 +129,7 @@ EQUAL = {
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 @pytest.mark.parametrize("name", [*DIFFERENT, *EQUAL])

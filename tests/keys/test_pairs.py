@@ -28,6 +28,7 @@ import pytest
 from scalable_cas.keys.encode import encode
 from scalable_cas.keys.nodes import Refused
 
+from .pair_tables import pair_tests
 from .samples import (
     Bag,
     Bits,
@@ -348,16 +349,7 @@ DIFFERENT |= {
 }
 
 
-@pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT.keys())
-def test_two_keys(pair):
-    assert encode(pair[0]) != encode(pair[1])
-    assert encode([pair[0]]) != encode([pair[1]])
-
-
-@pytest.mark.parametrize("pair", EQUAL.values(), ids=EQUAL.keys())
-def test_one_key(pair):
-    assert encode(pair[0]) == encode(pair[1])
-    assert encode({"k": pair[0]}) == encode({"k": pair[1]})
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 def test_no_two_values_of_the_table_share_a_key_by_accident():

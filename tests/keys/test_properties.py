@@ -179,7 +179,17 @@ def test_the_quick_way_and_the_careful_way_agree(a, b, c, d):
             ((), {"a": a, "b": b, "c": c, "d": d}),
         ]:
             for seed in (None, "", "salt"):
-                assert keyer.bind(args, kwargs, seed) == keyer._careful(args, kwargs, seed)
+                *got, quick = keyer.bind(args, kwargs, seed)
+                *wanted, careful = keyer._careful(args, kwargs, seed)
+                assert got == wanted
+                account = named(keyer.account(args, kwargs))
+                assert named(keyer.account(args, kwargs, quick)) == account
+                assert named(keyer.account(args, kwargs, careful)) == account
+
+
+def named(account):
+    """(section, name) -> (digest, outline)."""
+    return {part[:2]: (part[2], repr(outline)) for part, outline in zip(*account, strict=True)}
 
 
 @given(st.lists(VALUES, max_size=4), st.dictionaries(NAMES, VALUES, max_size=2), st.lists(VALUES, max_size=4))

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
+from .pair_tables import pair_tests
+
 sparse = pytest.importorskip("scipy.sparse")
 
 DENSE = np.array([[0, 1.5, 0, 2], [0, 0, 0, 0], [3, 0, 0, 4]])
@@ -90,16 +92,7 @@ EQUAL = {
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 def test_every_class_has_a_key_of_its_own():

@@ -13,6 +13,8 @@ from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 from scalable_cas.keys.wrappers import UtilityType
 
+from .pair_tables import pair_tests
+
 xr = pytest.importorskip("xarray")
 
 
@@ -89,16 +91,7 @@ if hasattr(xr, "DataTree"):
             encode(tree(a=dataset("u"))["a"])
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_keys(name):
-    first, second = DIFFERENT[name]
-    assert encode(first) != encode(second)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_one_key(name):
-    first, second = EQUAL[name]
-    assert encode(first) == encode(second)
+test_two_keys, test_one_key = pair_tests(DIFFERENT, EQUAL)
 
 
 @pytest.mark.parametrize("name", [*DIFFERENT, *EQUAL])
