@@ -105,6 +105,44 @@ class Store(StoreCore):
             raise NotABlob(name.hex(), KIND_NAMES[head.kind])
         return bytes(content)
 
+    def put_path(self, path: str | os.PathLike[str]) -> str:
+        """Store a file as a blob, or a folder with all it holds as a tree, and return its name. Names,
+        contents, exec bits, links and empty folders are kept; owners, times and other modes are not.
+
+        gc removes it unless it is pinned.
+
+        Raises:
+            PathRefused: there is nothing, or a device, a FIFO, a socket or a link that leads out of the
+                folder is in it, or it changes while it is read.
+            StoreReadOnly: the store cannot be written.
+        """
+        import os
+
+        from scalable_cas.store.intake import put_path
+
+        return put_path(self, os.fsdecode(os.fspath(path))).oid.hex()
+
+    def checkout(self, oid: str, path: str | os.PathLike[str]) -> None:
+        """Put a blob at ``path`` as a file, or what a tree holds into the folder ``path``. A file that is
+        there with the same content is left alone, and so are files that are no part of the tree.
+
+        Nothing is written outside of ``path``, whatever the tree says. Files get the mode 0644, or 0755 if
+        they are executable, less the umask.
+
+        Raises:
+            ValueError: not an id or an abbreviation of one.
+            PathRefused: something cannot be written there.
+            ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
+            CorruptObject, ObjectUnreadable: an object is damaged, or cannot be read.
+        """
+        import os
+
+        from scalable_cas.store.checkout import checkout
+
+        name = self._object(oid)
+        self.flush()
+        checkout(self, self.objects.head(name).kind, name, os.fsdecode(os.fspath(path)))
+
     def exists(self, oid: str) -> bool:
         """Whether an object of that name is in the store; its content is not checked.
 

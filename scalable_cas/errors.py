@@ -117,6 +117,15 @@ class UntrustedEntry(ScalableCasError):
         self.cause = cause
 
 
+class PathRefused(ScalableCasError):
+    """A file or a folder of the user's cannot be stored, or cannot be put back. ``path``: which one."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 # --- keys --------------------------------------------------------------------------------------------------
 
 

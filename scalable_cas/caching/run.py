@@ -7,6 +7,7 @@ from scalable_cas.codecs.base import encode
 from scalable_cas.errors import NotStorable
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.store.general import save_mapped, save_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,14 @@ class Run:
         stored = False
         try:
             if self._wanted(result):
-                store.save(record, encode(result), replace=self._replace)
+                options = cached.options
+                if options.output is not None:
+                    many = options.result is not None
+                    save_output(store, record, options.output, result, many=many)
+                elif options.mapped:
+                    result = save_mapped(store, record, result, replace=self._replace)
+                else:
+                    store.save(record, encode(result), replace=self._replace)
                 stored = True
                 if self._remote is not None:
                     self._remote.stored(record.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -10,8 +11,9 @@ from scalable_cas.cli.context import Prefix, Session, pass_session
 from scalable_cas.cli.output import clean, lines
 from scalable_cas.errors import ObjectNotFound, ScalableCasError
 from scalable_cas.format import value as values
-from scalable_cas.format.kinds import BLOB, KIND_NAMES
+from scalable_cas.format.kinds import BLOB, KIND_NAMES, TREE
 from scalable_cas.ops.selection import select_object
+from scalable_cas.ops.trees import line, listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +26,14 @@ _CHECKED = 64 << 20
 
 
 @click.command("cat-file")
-@click.option("-t", "kind", is_flag=True, help="Print its kind: blob or value.")
+@click.option("-t", "kind", is_flag=True, help="Print its kind: blob, tree or value.")
 @click.option("-s", "size", is_flag=True, help="Print the size of its content in bytes.")
-@click.option("-p", "content", is_flag=True, help="Print its content: a blob as it is, a value described.")
+@click.option(
+    "-p",
+    "content",
+    is_flag=True,
+    help="Print its content: a blob as it is, a tree as ls-tree, a value described.",
+)
 @click.option("-e", "exists", is_flag=True, help="Print nothing; exit code 0 if it is there and readable.")
 @click.argument("oid", type=Prefix())
 @pass_session
@@ -63,8 +70,13 @@ def _is_readable(store: Store, name: bytes) -> bool:
 
 def _print(store: Store, name: bytes) -> None:
     store.flush()
-    if store.objects.head(name).kind == BLOB:
+    kind = store.objects.head(name).kind
+    if kind == BLOB:
         _copy(store, name)
+        return
+    if kind == TREE:
+        entries = listing(store, name.hex(), recursive=False)
+        lines(f"{line(entry)}\t{clean(os.fsdecode(entry.name))}" for entry in entries)
         return
     _, content = store.get_object(name)
     parsed = values.unpack(content)

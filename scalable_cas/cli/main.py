@@ -40,6 +40,9 @@ SECTIONS = {
         *(
             "hash-object",
             "cat-file",
+            "ls-tree",
+            "write-tree",
+            "checkout",
             "rev-parse",
             "show-ref",
             "ls-objects",

@@ -31,6 +31,9 @@ _SECTIONS = {
     "v": "argument",
 }
 
+#: Objects that people see: a folder may hold a million.
+_SHOWN = 100
+
 
 @click.command("show")
 @click.argument("key", type=Prefix())
@@ -101,10 +104,12 @@ def _print(found: Entry, facts: dict[str, Any]) -> None:
         ("OID", "KIND", "SIZE", "STORED", "HOW", ""),
         [
             row(o["oid"], o["kind"], o.get("size", "?"), o.get("stored", "?"), _how(o), o.get("problem", ""))
-            for o in facts["objects"]
+            for o in facts["objects"][:_SHOWN]
         ],
         right=("SIZE", "STORED"),
     )
+    if len(facts["objects"]) > _SHOWN:
+        lines([f"and {len(facts['objects']) - _SHOWN:,} more, which --json lists"])
 
 
 def _how(found: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ name to the user and decides by it what to do with entries that came from elsewh
 
 from __future__ import annotations
 
-from scalable_cas.codecs import libraries, plain
+from scalable_cas.codecs import libraries, outputs, plain
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.errors import (
     CacheWarning,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Encoded", "decode", "encode", "register"]
 
 GROUP = "scalable_cas.codecs"
-_OWN_NAMES = frozenset({"bytes", "str", "plain", "pickle", *libraries.CODECS})
+_OWN_NAMES = frozenset({"bytes", "str", "plain", "pickle", *outputs.NAMES, *libraries.CODECS})
 
 _registered: dict[str, Codec] = {}
 _scanned = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 from struct import Struct
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.kinds import BLOB, LIST
+from scalable_cas.format.kinds import BLOB, LIST, TREE
 
 VERSION = 1
 _COUNT = Struct("<I")
@@ -25,7 +25,9 @@ START_BYTES = 6 + 255
 
 
 class BufferRef:
-    """One out-of-band buffer: an object of ``kind`` (blob or list) named ``oid`` with ``size`` bytes."""
+    """One out-of-band buffer: an object of ``kind`` (blob, list, or tree for a folder) named ``oid`` with
+    ``size`` bytes.
+    """
 
     __slots__ = ("kind", "oid", "size")
 
@@ -91,6 +93,6 @@ def unpack(content: bytes | memoryview) -> ValueObject:
     if count > MOST_BUFFERS or end > len(view):
         raise MalformedObject("value", f"it claims {count} buffers")
     buffers = tuple(BufferRef(kind, oid, size) for kind, _, size, oid in _BUFFER.iter_unpack(view[at:end]))
-    if any(item.kind not in (BLOB, LIST) for item in buffers):
-        raise MalformedObject("value", "a buffer that is neither blob nor list")
+    if any(item.kind not in (BLOB, LIST, TREE) for item in buffers):
+        raise MalformedObject("value", "a buffer that is neither blob, list nor tree")
     return ValueObject(codec, view[end:], buffers)

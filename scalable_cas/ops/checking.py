@@ -7,9 +7,9 @@ from blake3 import blake3
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header
 from scalable_cas.format.chunking import ChunkList
-from scalable_cas.format.kinds import BLOB, VALUE
+from scalable_cas.format.kinds import BLOB
 from scalable_cas.format.pack import read_table
-from scalable_cas.ops.closure import children_of
+from scalable_cas.ops.closure import PARENTS, children_of
 from scalable_cas.storage import chunks
 from scalable_cas.storage.reading import checked, own_header
 
@@ -54,8 +54,8 @@ def check_loose(store: StoreCore, oid: bytes, quick: bool) -> Checked:
                 raise CorruptObject(oid.hex(), "its file has another length than its header says")
         else:
             head = loose.check(oid)
-        if head.kind == VALUE or head.coding == header.CHUNKED:
-            item.children = _children(store, oid, loose.get(oid)[1], quick)
+        if head.kind in PARENTS or head.coding == header.CHUNKED:
+            item.children = _children(store, head, loose.get(oid)[1], quick)
         item.size = head.raw_size
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)
@@ -90,15 +90,15 @@ def check_pack(store: StoreCore, name: bytes, quick: bool) -> CheckedPack:
 
 
 def _children(
-    store: StoreCore, oid: bytes, content: bytes | memoryview | ChunkList, quick: bool
+    store: StoreCore, head: header.Header, content: bytes | memoryview | ChunkList, quick: bool
 ) -> tuple[tuple[int, bytes], ...]:
     """What an object names. Of a blob in chunks also the digest of the whole is checked, unless ``quick``;
     where a chunk is at fault, the check of that chunk tells.
     """
     if not isinstance(content, ChunkList):
-        return children_of(oid, content)
+        return children_of(head.kind, head.oid, content)
     if not quick:
-        chunks.check(store.objects, oid, content)
+        chunks.check(store.objects, head.oid, content)
     return tuple((BLOB, name) for name, _ in content.chunks)
 
 
@@ -109,11 +109,11 @@ def _check_member(store: StoreCore, member: Member, data: memoryview, quick: boo
         head = own_header(member.oid, piece)
         if header.HEADER_BYTES + head.stored_size != member.length:
             raise CorruptObject(member.oid.hex(), "its header has another length than the table of its pack")
-        parent = head.kind == VALUE or head.coding == header.CHUNKED
+        parent = head.kind in PARENTS or head.coding == header.CHUNKED
         if not quick or parent:
             _, content = checked(member.oid, piece)
             if parent:
-                item.children = _children(store, member.oid, content, quick)
+                item.children = _children(store, head, content, quick)
         item.size = head.raw_size
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)

@@ -9,7 +9,7 @@ from scalable_cas.errors import CorruptObject, IndexDamaged, MalformedObject, Ob
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.format.header import CHUNKED, HEADER_BYTES, RAW, ZSTD
-from scalable_cas.format.kinds import BLOB, KIND_NAMES
+from scalable_cas.format.kinds import BLOB, KIND_NAMES, TREE
 from scalable_cas.ops.closure import children
 
 TYPE_CHECKING = False
@@ -152,10 +152,22 @@ def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
     found = [_described(store, *root)]
     if "problem" not in found[0] and root[0] != BLOB:
         try:
-            found.extend(_described(store, kind, oid) for kind, oid in children(store.objects, *root))
+            found.extend(_described(store, kind, oid) for kind, oid in _below(store.objects, root))
         except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
             found[0]["problem"] = str(error)
     return found
+
+
+def _below(objects: Objects, root: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    """What a value is made of, each once: buffers, and what folders hold. Chunks are told by their number."""
+    queue, seen = list(children(objects, *root)), {root[1]}
+    while queue:
+        kind, oid = queue.pop(0)
+        if oid not in seen:
+            seen.add(oid)
+            yield kind, oid
+            if kind == TREE:
+                queue.extend(children(objects, kind, oid))
 
 
 def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:

@@ -64,5 +64,5 @@ def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[in
     copied = rows.inline_of(row) if kind == VALUE else None
     tag = row[: rows.TAG_BYTES]
     if copied is not None and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == tag:
-        return children_of(oid, copied)
+        return children_of(kind, oid, copied)
     return children(store.objects, kind, oid)

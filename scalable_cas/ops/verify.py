@@ -335,11 +335,14 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
         store.put_object(kind, copied)
         return [f"{oid.hex()}: restored from the index"]
     needs: set[bytes] = set()
+    lost_for_good = False
     try:
         deque(descendants(store.objects, [(kind, oid)], needs), maxlen=0)
+    except CorruptObject:  # its bytes are as they were written, and are not what they should be
+        lost_for_good = True
     except ScalableCasError:
         pass
-    if any(store.objects.place(item) is None for item in needs):
+    if lost_for_good or any(store.objects.place(item) is None for item in needs):
         store.forget([rowkey])
         return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
     return []

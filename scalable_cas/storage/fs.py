@@ -177,8 +177,8 @@ def publish(draft: str, path: str, *, mode: int = 0o444, over: bool = False) -> 
         raise unwritable(error, path) from error
 
 
-def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
-    """Put ``content`` at ``path``, replacing what is there in one step.
+def replace(tmp: str, path: str, *parts: Buffer, sync: bool = True, mode: int = 0o600) -> None:
+    """Put a file of ``parts`` at ``path``, replacing what is there in one step.
 
     Raises:
         StoreReadOnly: it cannot be written.
@@ -188,7 +188,7 @@ def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: in
         fd = _open_draft(tmp, draft, mode)
         try:
             try:
-                write_all(fd, (content,))
+                write_all(fd, parts)
                 if sync:
                     os.fsync(fd)
             finally:

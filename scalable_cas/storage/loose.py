@@ -7,6 +7,7 @@ replaces a whole object; it replaces a damaged one, which is moved to ``quaranti
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectUnreadable, StoreReadOnly
@@ -20,6 +21,7 @@ from scalable_cas.storage.reading import OPEN, load, own_header, reraised, strea
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 #: header and length only: re-reading 64 KiB costs 20 µs, about as much as writing the file; re-reading 1 GB
 #: would cost a second.
 CHECK_BYTES = 64 << 10
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Placed:
@@ -114,6 +117,60 @@ class LooseObjects:
                 return there
             self.quarantine(oid)
         raise ObjectUnreadable(oid.hex(), "a damaged copy cannot be replaced")
+
+    def put_raw(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
+        """As `put`, but as it is, so that it can be mapped. A whole copy that is stored in another way is
+        replaced in one step (I1: its name and its content stay); who reads the old file reads it to its end.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        there = self.whole(kind, oid, len(content))
+        if there is not None and there.coding == encoded.RAW:
+            return there
+        size = len(content)
+        head = encoded.Header(kind, encoded.RAW, encoded.NO_FILTER, size, size, oid)
+        if self.stat(oid) is None:
+            there = self.put_encoded(head, content, sync=sync)
+            if there.coding == encoded.RAW:  # else somebody else was quicker
+                return there
+        fs.replace(self._tmp, self.path(oid), head.pack(), content, sync=sync, mode=0o444)
+        seen = self.stat(oid)
+        if seen is None:
+            raise ObjectUnreadable(oid.hex(), "it was removed just now")
+        return _placed(seen, head)
+
+    def map(self, oid: bytes, size: int) -> tuple[memoryview, os.stat_result] | None:
+        """The content of a raw object of this size as a read-only map, and the stat of its file; None if it
+        is not stored so, or not there, or if maps hold most of the descriptors that this process may have.
+        Nothing is checked but the header and the sizes.
+        """
+        import mmap
+        import resource
+
+        try:
+            fd = os.open(self.path(oid), OPEN)
+        except OSError:
+            return None
+        try:
+            # Python keeps a descriptor for each map (until 3.13, and then unless it is told not to).
+            if not _UNTRACKED and fd * 4 > resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3:
+                return None
+            head, seen = encoded.unpack(os.read(fd, encoded.HEADER_BYTES)), os.fstat(fd)
+            whole = seen.st_size == encoded.HEADER_BYTES + size
+            if not whole or (head.oid, head.coding, head.filter, head.raw_size) != (
+                oid,
+                encoded.RAW,
+                0,
+                size,
+            ):
+                return None
+            content = memoryview(mmap.mmap(fd, seen.st_size, access=mmap.ACCESS_READ, **_UNTRACKED))
+        except (OSError, ValueError, MalformedObject):
+            return None
+        finally:
+            os.close(fd)
+        return content[encoded.HEADER_BYTES :], seen
 
     def _clear_way(self, path: str) -> bool:
         """Set aside what stands where an object's folder should be; False if nothing does."""

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from scalable_cas.storage.objects import Objects
 
     Content = bytes | bytearray | memoryview
-    New = tuple[int, bytes, Content, int]  # kind, name, content, size of an item
+    New = tuple[int, bytes, Content, int]  # kind, name, content, size of an item (or `AS_IT_IS`)
 
 #: Content up to this many bytes may go into a pack; larger objects gain nothing by it and are freed more
 #: cheaply by themselves.
 PACKED_BYTES = 64 << 10
+#: In the place of an item's size: store it raw and by itself, so that it can be mapped.
+AS_IT_IS = 0
 
 
 def put_all(store: Objects, objects: Sequence[New], *, sync: bool, least: int) -> dict[bytes, Placed]:
@@ -45,6 +47,9 @@ def put_all(store: Objects, objects: Sequence[New], *, sync: bool, least: int) -
     for new in objects:
         kind, oid, content, item = new
         if oid in placed:
+            continue
+        if item == AS_IT_IS:
+            placed[oid] = store.loose.put_raw(kind, oid, content, sync=sync)
             continue
         there = whole(store, kind, oid, len(content), known[oid]) if oid in known else None
         if there is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from scalable_cas.codecs.encoded import OUT_OF_BAND
 from scalable_cas.errors import NotStorable
 from scalable_cas.format import value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.format.shuffle import ITEMS
 from scalable_cas.storage.parallel import cores
+from scalable_cas.storage.putting import AS_IT_IS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset("hHiIlLqQnNefdg")
 
 
-def as_objects(encoded: Encoded) -> list[Object]:
+def as_objects(encoded: Encoded, *, mapped: bool = False) -> list[Object]:
     """The objects of an encoded value, children first: kind, name, content as bytes, and the size in bytes of
     the numbers that it is made of (1 if it is not), which is what the codec's view of it says. Bytes and text
-    are blobs by themselves.
+    are blobs by themselves. ``mapped``: buffers that are large enough are to be stored as they are.
 
     Raises:
         NotStorable: more buffers than the format can hold.
@@ -40,7 +42,8 @@ def as_objects(encoded: Encoded) -> list[Object]:
         numbers = memoryview(buffer)
         view = numbers.cast("B") if numbers.nbytes else memoryview(b"")
         oid = object_id(BLOB, view, threads)
-        found.append((BLOB, oid, view, item_size(numbers)))
+        raw = mapped and len(view) >= OUT_OF_BAND
+        found.append((BLOB, oid, view, AS_IT_IS if raw else item_size(numbers)))
         refs.append(value.BufferRef(BLOB, oid, len(view)))
     content = value.pack(encoded.codec, encoded.head, tuple(refs))
     found.append((VALUE, object_id(VALUE, content), content, 1))

@@ -20,6 +20,7 @@ from scalable_cas.format import layout, rows
 from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
+from scalable_cas.storage.putting import AS_IT_IS
 from scalable_cas.storage.secret import user_secret
 from scalable_cas.store import lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
@@ -255,9 +256,11 @@ class StoreCore(ObjectAccess):
 
     # --- entries ---------------------------------------------------------------------------------------
 
-    def save(self, record: Record, encoded: Encoded, *, replace: bool = False) -> None:
+    def save(
+        self, record: Record, encoded: Encoded, *, replace: bool = False, mapped: bool = False
+    ) -> list[bytes]:
         """Store a result under ``record`` (its key, function and times); the rest of the record is filled in
-        here.
+        here. With ``mapped`` its large buffers are stored so that they can be mapped. Returns their names.
 
         It is visible to this process at once. It is in the files when this returns if the function was slow
         or the result is large, else within 0.1 s.
@@ -265,7 +268,7 @@ class StoreCore(ObjectAccess):
         Raises:
             NotStorable: more buffers or bytes than the format can hold.
         """
-        objects = as_objects(encoded)
+        objects = as_objects(encoded, mapped=mapped)
         kind, oid, content, _ = objects[-1]
         record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
         record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
@@ -279,6 +282,7 @@ class StoreCore(ObjectAccess):
             or item.bytes > QUEUED_BYTES
         )
         self.writer.add(item, now=now)
+        return [name for _, name, _, item_size in objects if item_size == AS_IT_IS]
 
     def forget(
         self,

@@ -17,10 +17,12 @@ from blake3 import blake3
 
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
+from scalable_cas.codecs import outputs
 from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
+    PathRefused,
     ScalableCasError,
     UntrustedEntry,
 )
@@ -28,6 +30,7 @@ from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.storage.environment import READ_FAULT
 from scalable_cas.storage.parallel import cores
+from scalable_cas.store.terms import OWN, decode_foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +39,10 @@ if TYPE_CHECKING:
 
     from scalable_cas.store.core import StoreCore
     from scalable_cas.store.telemetry import Counters
+    from scalable_cas.store.terms import Terms
     from scalable_cas.store.writer import Pending
+
+    Decode = Callable[..., Any]
 
 
 class Miss:
@@ -174,6 +180,9 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
         store.reopen()
         return MISS
     item = store.writer.visible.get(rowkey)
+    if item is not None and item.intake is not None:  # files are put back from the store
+        store.flush()
+        item = None
     if item is None:  # written just now
         return MISS if store.index.ref(rowkey) is None else store.read(rowkey, counters, limit)
     if limit is not None and clock.now_ns() - item.record.created > limit:
@@ -191,7 +200,7 @@ def decode_pending(item: Pending) -> Any:
     root = item.objects[-1]
     contents = {oid: content for _, oid, content, _ in item.objects}
     # Read-only: a buffer may be the memory of an array that the caller of the function has by now.
-    return _decode(
+    return decode_with(
         item.record.codec,
         root[0],
         root[2],
@@ -200,7 +209,9 @@ def decode_pending(item: Pending) -> Any:
     )
 
 
-def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) -> Any:
+def read_row(
+    store: StoreCore, rowkey: bytes, row: bytes, counters: Counters, decode: Decode | None = None
+) -> Any:
     """The general case of a hit: any codec, content from files, every fault a miss that heals."""
     fields = rows.REF.unpack_from(row)
     _, flags, codec_number, kind, _, _, _, seconds, _, _, _, _, code = fields
@@ -213,17 +224,24 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
         codec = _codec_name(store, rowkey, codec_number)
         if codec is None:
             return MISS
-        if flags & rows.FOREIGN:
-            result = _read_foreign(store, rowkey, row, codec)
-        else:
+
+        def decoded(terms: Terms) -> Any:
             content = _root_content(store, rowkey, row)
-            result = _decode(codec, kind, content, lambda ref: _buffer(store, ref), trusted=True)
+            return (decode or decode_stored)(store, codec, kind, content, terms)
+
+        foreign = flags & rows.FOREIGN
+        result = decode_foreign(store, rowkey, row, codec, decoded) if foreign else decoded(OWN)
+        if result is MISS:
+            return MISS
     except CorruptObject as error:
         store.trouble(error, "; the function runs and the object is replaced")
         store.discard_damaged(bytes.fromhex(error.oid))
         return MISS
     except UntrustedEntry as error:
         store.trouble(error, "; the function runs")
+        return MISS
+    except PathRefused as error:
+        store.trouble(error, "; a stored output cannot be put back there, and the function runs")
         return MISS
     except ScalableCasError as error:
         store.trouble(error)
@@ -232,29 +250,18 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
     return result
 
 
-def _read_foreign(store: StoreCore, rowkey: bytes, row: bytes, codec: str) -> Any:
-    """The value of an entry that came from elsewhere: as one of our own if its signer is trusted, else only
-    by codecs that run no code, and within bounds. Keeps I7.
-    """
-    from scalable_cas.store import trust  # only then
+def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, terms: Terms) -> Any:
+    """The value of an entry; files and folders are put back."""
+    if codec in outputs.NAMES:
+        from scalable_cas.store.general import decode_output  # only then
 
-    fields = rows.REF.unpack_from(row)
-    kind, taken = fields[3], fields[8]
+        return decode_output(store, codec, kind, content, terms)
 
     def fetch(ref: value.BufferRef) -> bytes | memoryview:
-        nonlocal taken
-        taken += ref.size
-        trust.check_untrusted(store, codec, taken)
-        return _buffer(store, ref)
+        terms.take(ref.size)
+        return buffer_of(store, ref)
 
-    try:  # plain data needs nobody's trust, so the list is not looked at for it
-        trust.check_untrusted(store, codec, taken)
-        return _decode(codec, kind, _root_content(store, rowkey, row), fetch, trusted=False)
-    except UntrustedEntry as error:
-        if not trust.trust_list().trusts(rows.signer_of(row)):
-            raise trust.refusal_in(store, rowkey, row, error) from error
-    content = _root_content(store, rowkey, row)
-    return _decode(codec, kind, content, lambda ref: _buffer(store, ref), trusted=True)
+    return decode_with(codec, kind, content, fetch, trusted=terms.trusted)
 
 
 def _count(store: StoreCore, rowkey: bytes, seconds: float, counters: Counters) -> None:
@@ -311,16 +318,33 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     return content
 
 
-def _buffer(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
+def buffer_of(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
+    """The checked content of a buffer.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: it cannot be had, or is another.
+    """
     head, content = store.objects.get(ref.oid, threads=cores(), largest=ref.size)
     if head.kind != BLOB or head.raw_size != ref.size:
         raise CorruptObject(ref.oid.hex(), "it is of another kind or size than its value says")
     return content
 
 
-def _decode(
-    codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool
+def decode_with(
+    codec: str,
+    kind: int,
+    content: Any,
+    fetch: Callable[[value.BufferRef], Any],
+    *,
+    trusted: bool,
+    writable: bool = True,
 ) -> Any:
+    """Decode the content of a root object; ``fetch`` gets each buffer that it names. ``writable``: whether
+    arrays over read-only buffers are to be copied.
+
+    Raises:
+        MalformedObject, UntrustedEntry, UnknownCodec: as `codecs.decode`, and what ``fetch`` raises.
+    """
     if kind == BLOB:
         return codecs.decode(codec, b"", (content,), trusted=trusted)
     if kind != VALUE:
@@ -328,4 +352,5 @@ def _decode(
     parsed = value.unpack(content)
     if parsed.codec != codec:
         raise MalformedObject("entry", f"its record says {codec}, its value {parsed.codec}")
-    return codecs.decode(codec, parsed.head, tuple(fetch(ref) for ref in parsed.buffers), trusted=trusted)
+    buffers = tuple(fetch(ref) for ref in parsed.buffers)
+    return codecs.decode(codec, parsed.head, buffers, trusted=trusted, writable=writable)

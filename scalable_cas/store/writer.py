@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.intake import Intake
 
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
@@ -47,14 +48,15 @@ Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 
 class Pending:
     """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
-    one is the root; their lengths are the record's total.
+    one is the root. ``intake``: more objects of it, which are in their places already.
     """
 
-    __slots__ = ("bytes", "objects", "record", "since")
+    __slots__ = ("bytes", "intake", "objects", "record", "since")
 
-    def __init__(self, record: Record, objects: list[Object]) -> None:
+    def __init__(self, record: Record, objects: list[Object], intake: Intake | None = None) -> None:
         self.record = record
         self.objects = objects
+        self.intake = intake
         self.bytes = record.total
         self.since = clock.monotonic()
 
@@ -173,7 +175,12 @@ class Writer:
             # a collector was at work since the objects were put, and may have taken some
             if again and not store.objects.still(placed):
                 placed = self._put(batch)
-            publish(store, changes, batch, placed, current)
+            whole = [
+                item for item in batch if item.intake is None or item.intake.is_whole(epoch, again=again)
+            ]
+            for item in whole:
+                placed |= item.intake.placed if item.intake is not None else {}
+            publish(store, changes, whole, placed, current)
 
         try:
             store.index.write(change, self._lock_wait)
