@@ -50,9 +50,9 @@ class Attached:
         counters: Counters
         guard: CodeGuard
 
-        def now(self) -> Session: ...
-        def broken(self, error: Exception) -> Any: ...
-        def describe(
+        def now(self) -> Session: ...  # noqa: D102
+        def broken(self, error: Exception) -> Any: ...  # noqa: D102
+        def describe(  # noqa: D102
             self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, found: Any, inputs: Any
         ) -> Record: ...
 
