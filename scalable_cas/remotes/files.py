@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,13 +23,14 @@ from scalable_cas.remotes.base import RemoteFile, Traffic, check_name, well_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
 
     from scalable_cas.remotes.base import Address, Capabilities, Settings
 
 T = TypeVar("T")
 
 DRAFTS = "tmp"  # in the same folder, so that a link need not leave the file system; no name may begin so
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)  # also what is no plain file
 _PASSES = frozenset((errno.ESTALE, errno.EIO, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.EBUSY))
 
 
@@ -47,7 +49,7 @@ class FileRemote:
         self.traffic.add(requests=1)
 
         def read() -> bytes:
-            with open(path, "rb", buffering=0) as file:
+            with _open(path) as file:
                 left = max(0, os.fstat(file.fileno()).st_size - offset)
                 wanted = left if length is None else min(left, length)
                 self._check_size(name, wanted, largest)
@@ -71,7 +73,7 @@ class FileRemote:
         self.traffic.add(requests=1)
 
         def copy() -> int:
-            with open(source, "rb", buffering=0) as file, fs.Download(path) as target:
+            with _open(source) as file, fs.Download(path) as target:
                 size = os.fstat(file.fileno()).st_size
                 self._check_size(name, size, largest)
                 target.reserve(size)
@@ -242,9 +244,20 @@ class FileRemote:
         return kind(self.url, name, reason, retryable=error.errno in _PASSES)
 
 
+def _open(path: str) -> FileIO:
+    """Open a plain file for reading. Whoever may write the folder could leave a link to a file of ours there,
+    or a pipe that is never written to: neither is a file of the remote.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return open(fd, "rb", buffering=0)
+
+
 def _file_size(path: str) -> int:
-    found = os.stat(path)
-    if not os.path.isfile(path):
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return found.st_size
 

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from scalable_cas.errors import RemoteDenied, RemoteError, StoreReadOnly
+from scalable_cas.errors import RemoteDenied, RemoteError, RemoteFileMissing, StoreReadOnly
 from scalable_cas.remotes import files, fs
 from scalable_cas.remotes.base import open_remote
 from tests.support import processes
@@ -158,6 +158,13 @@ def test_links_and_strange_names_in_the_folder_are_not_files_of_it(remote, folde
     (folder / os.fsdecode(b"d/\xff")).write_text("x")
     os.mkfifo(folder / "d/pipe")
     assert [file.name for file in remote.list("")] == ["d/a"]
+    for name in ("d/link", "d/pipe", "d"):
+        assert remote.size(name) is None
+        with pytest.raises(RemoteFileMissing):
+            remote.get(name, largest=100)
+        with pytest.raises(RemoteFileMissing):
+            remote.get_file(name, str(tmp_path / "target"), largest=100)
+    assert not (tmp_path / "target").exists()
 
 
 def test_empty_folders_are_tidied_but_never_the_remote_itself(remote, folder):
