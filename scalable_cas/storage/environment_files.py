@@ -66,10 +66,11 @@ def check(path: str, *, alone: bool) -> None:
     for look in range(1 if alone else LOOKS):
         try:
             _check_structure(data, path)
-            return
         except IndexDamaged as error:
             if look == LOOKS - 1 or alone:
                 raise IndexDamaged(path, "its file is cut short" if short else error.reason) from error
+        else:
+            return
 
 
 def _check_structure(data: str, path: str) -> None:

@@ -65,6 +65,13 @@ def noise(size: int, seed: int = 0) -> bytes:
     return hashlib.shake_256(seed.to_bytes(8, "big")).digest(size)
 
 
+def numbers(seed: int = 0):
+    """An array that is kept in one piece, and travels as a file of its own."""
+    import array
+
+    return array.array("d", noise(33 << 20, seed))
+
+
 def values(seed: int = 0) -> dict[str, object]:
     """Results of every way in which one is kept: in a row, small, middle, large, with buffers, pickled."""
     import array
@@ -82,4 +89,4 @@ def values(seed: int = 0) -> dict[str, object]:
     return found
 
 
-__all__ = ["MISS", "Place", "fill", "keys", "noise", "read", "values"]
+__all__ = ["MISS", "Place", "fill", "keys", "noise", "numbers", "read", "values"]

@@ -12,7 +12,7 @@ from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from tests.support.stores import flip, overwrite, quiet
 
-from .people import MISS, fill, keys, noise, read, values
+from .people import MISS, fill, keys, numbers, read, values
 
 SEEDED = 7
 
@@ -103,13 +103,12 @@ def test_a_file_that_is_gone_or_of_another_length_is_noticed_and_mended(ada, fil
 
 
 def test_a_finding_names_the_object_and_the_entries_that_need_it(ada, place):
-    (key,) = fill(ada, "m.f", 1, value=noise(9 << 20))
+    (key,) = fill(ada, "m.f", 1, value=numbers())
     ada.push(place.url)
-    (entry,) = ada.entries()
     (big,) = [path for path in place.files() if "/big/" in str(path)]
     flip(big, 5 << 20)
     (finding,) = verified(ada, place.url)
-    assert (finding.kind, finding.subject) == ("corrupt", entry.record.oid.hex())
+    assert (finding.kind, finding.subject) == ("corrupt", big.name)
     assert finding.affects == (f"m.f {key}",)
     big.unlink()
     (finding,) = verified(ada, place.url)

@@ -13,7 +13,7 @@ from scalable_cas.ops.transfer.repository import open_repository
 from tests.support.processes import finish, run, start
 from tests.support.servers import CannotStart, server
 
-from .people import MISS, fill, keys, noise, read
+from .people import MISS, fill, keys, noise, numbers, read
 
 # A push that ends with SIGKILL right after its n-th request was carried out; prints how many there were else.
 KILLED = """
@@ -113,7 +113,7 @@ def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_
 
 def test_what_an_interrupted_push_sent_is_not_sent_again(tmp_path):
     with Store.init(tmp_path / "ada") as ada:
-        fill(ada, "m.f", "large", value=noise(20 << 20))
+        fill(ada, "m.f", "large", value=numbers())
         fill(ada, "m.f", "middle", value=noise(5 << 20))
     url = f"file://{tmp_path}/remote"
     # format.json asked for and written, the listing, the pack, the large one: then the segment is missing

@@ -6,12 +6,14 @@ import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import ConfigError, NothingFound, RemoteError
+from scalable_cas.format.kinds import VALUE
+from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.push_plan import plan_push
 from scalable_cas.ops.transfer.repository import add_remote, open_repository
 from scalable_cas.ops.transfer.single import fetch_entry
 from tests.support.stores import overwrite
 
-from .people import MISS, fill, keys, noise, read, values
+from .people import MISS, fill, keys, noise, numbers, read, values
 
 
 def test_every_kind_of_result_arrives_and_reads_the_same(ada, bob, place):
@@ -163,9 +165,10 @@ def test_an_entry_that_lacks_an_object_here_is_left_out(ada, bob, place):
 
 
 def test_a_large_object_that_is_damaged_here_is_not_sent(ada, place):
-    fill(ada, "m.f", 1, value=noise(9 << 20))
+    fill(ada, "m.f", 1, value=numbers())
     (entry,) = ada.entries()
-    path = ada.objects.loose.path(entry.record.oid)
+    ((_, oid),) = children(ada.objects, VALUE, entry.record.oid)
+    path = ada.objects.loose.path(oid)
     with open(path, "rb") as file:
         content = bytearray(file.read())
     content[5 << 20] ^= 1

@@ -14,7 +14,7 @@ from scalable_cas.ops.transfer.repository import open_repository
 from tests.cli.conftest import cas, path  # noqa: F401 - fixtures
 from tests.support.stores import flip
 
-from .people import fill, noise, read
+from .people import fill, numbers, read
 
 DAY = 86_400
 
@@ -25,7 +25,7 @@ def left(ada, bob, place):
     fill(ada, "m.f", *range(3))
     ada.push(place.url)
     before = set(place.files())
-    fill(bob, "m.g", "large", value=noise(9 << 20))
+    fill(bob, "m.g", "large", value=numbers())
     fill(bob, "m.g", "small")
     bob.push(place.url)
     new = set(place.files()) - before
@@ -53,7 +53,7 @@ def test_what_nobody_names_is_announced_first_and_removed_after_the_grace(ada, b
     monkeypatch.setattr(clock, "now_ns", lambda: now + 2 * DAY * 10**9)
     done = collect(ada, place, grace=DAY)
     assert len(done.sweep) == 2
-    assert done.bytes > 9 << 20
+    assert done.bytes > 33 << 20
     assert not any(file.exists() for file in left)
     assert notices(place) == []
     with open_repository(ada, place.url) as repository:
@@ -83,7 +83,7 @@ def test_what_is_named_since_it_was_announced_is_kept(ada, bob, place, left, tmp
     assert done.sweep == ()
     with Store.init(tmp_path / "eve") as eve:
         eve.pull(place.url)
-        assert read(eve, "m.g", "large") == noise(9 << 20)
+        assert read(eve, "m.g", "large") == numbers()
 
 
 def test_what_is_named_while_it_is_swept_is_kept(ada, bob, place, left, tmp_path):
