@@ -92,10 +92,10 @@ class Intake:
         Raises:
             StoreReadOnly: it cannot be written.
         """
-        oid, size, placed = place_stream(self.store, file)
-        self.sizes[oid] = size
+        oid, placed = place_stream(self.store, file)
+        self.sizes[oid] = placed[oid].size
         self.placed |= placed
-        return oid, size
+        return oid, placed[oid].size
 
     def flush(self) -> None:
         """Write what waits."""

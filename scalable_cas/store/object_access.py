@@ -123,16 +123,16 @@ def put_stream(store: ObjectAccess, file: BinaryIO, progress: Progress | None) -
                 raise CollectedMeanwhile(store.root)
             file.seek(start)
             held = _fill(file, room, 0)
-        oid, _, placed = _cut(store, file, room, held, progress)
+        oid, placed = _cut(store, file, room, held, progress)
         return placed
 
     _publish(store, put)
     return oid
 
 
-def place_stream(store: ObjectAccess, file: BinaryIO) -> tuple[bytes, int, dict[bytes, Placed]]:
+def place_stream(store: ObjectAccess, file: BinaryIO) -> tuple[bytes, dict[bytes, Placed]]:
     """As `put_stream`, but no row names it yet: that is the caller's to do, under the lock, after it has
-    asked whether everything is still there. Returns name and length, and where all of it is.
+    asked whether everything is still there. Returns the name, and where all of it is.
 
     Raises:
         StoreReadOnly: it cannot be written.
@@ -143,7 +143,7 @@ def place_stream(store: ObjectAccess, file: BinaryIO) -> tuple[bytes, int, dict[
         return _cut(store, file, room, held, None)
     oid = object_id(BLOB, room[:held], cores())
     new = (BLOB, oid, room[:held], 1)
-    return oid, held, store.objects.put_all([new], sync=store.strict, least=2)
+    return oid, store.objects.put_all([new], sync=store.strict, least=2)
 
 
 def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> None:
@@ -166,9 +166,9 @@ def _publish(store: ObjectAccess, put: Callable[[], dict[bytes, Placed]]) -> Non
 
 def _cut(
     store: ObjectAccess, file: BinaryIO, room: memoryview, held: int, progress: Progress | None
-) -> tuple[bytes, int, dict[bytes, Placed]]:
-    """Hash and store a file in one pass; its first ``held`` bytes are in ``room`` already. Its name and its
-    length are known at the end.
+) -> tuple[bytes, dict[bytes, Placed]]:
+    """Hash and store a file in one pass; its first ``held`` bytes are in ``room`` already. Its name is
+    known at the end.
     """
     hashed = 0
     running = hasher(BLOB, cores())
@@ -194,7 +194,7 @@ def _cut(
             blob.finish(oid)
             writer.finish()
             there = writer.placed
-        return oid, blob.size, there
+        return oid, there
 
 
 def _fill(file: BinaryIO, room: memoryview, held: int) -> int:

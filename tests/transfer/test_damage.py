@@ -12,7 +12,7 @@ from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from tests.support.stores import flip, overwrite, quiet
 
-from .people import MISS, fill, keys, numbers, read, values
+from .people import MISS, fill, keys, noise, numbers, read, values
 
 SEEDED = 7
 

@@ -14,7 +14,7 @@ from scalable_cas.ops.transfer.repository import open_repository
 from tests.cli.conftest import cas, path  # noqa: F401 - fixtures
 from tests.support.stores import flip
 
-from .people import fill, numbers, read
+from .people import fill, noise, numbers, read
 
 DAY = 86_400
 
