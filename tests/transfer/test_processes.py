@@ -23,6 +23,7 @@ from scalable_cas.ops.transfer import packing, push_plan
 from scalable_cas.remotes.files import FileRemote
 path, url, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
 packing.TARGET = 3000  # several packs of a few results
+packing.BIG = 150_000
 push_plan.BATCH_ENTRIES = 6  # and several segments
 count = 0
 def counting(method):
@@ -74,7 +75,7 @@ with Store.init(sys.argv[1]) as store:
 def results(store):
     """A dozen entries of all sizes; what each call gave, by its name."""
     found = {n: {"n": n, "data": noise(700, n)} for n in range(9)}
-    found |= {"middle": noise(100_000), "large": noise((8 << 20) + 5), "shared": noise(100_000)}
+    found |= {"middle": noise(100_000), "large": noise(200_000), "shared": noise(100_000)}
     for name, value in found.items():
         fill(store, "m.f", name, value=value)
     return found
@@ -114,10 +115,10 @@ def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_
 def test_what_an_interrupted_push_sent_is_not_sent_again(tmp_path):
     with Store.init(tmp_path / "ada") as ada:
         fill(ada, "m.f", "large", value=numbers())
-        fill(ada, "m.f", "middle", value=noise(5 << 20))
+        fill(ada, "m.f", "middle", value=noise(500_000))
     url = f"file://{tmp_path}/remote"
-    # format.json asked for and written, the listing, the pack, the large one: then the segment is missing
-    run(KILLED, tmp_path / "ada", url, 5, status=-9)
+    # format.json asked for and written, the listing, the roots, a large one, and another that is not noted
+    run(KILLED, tmp_path / "ada", url, 6, status=-9)
     assert not list((tmp_path / "remote").rglob("*.seg"))
     with Store.open(tmp_path / "ada") as ada:
         done = ada.push(url)
