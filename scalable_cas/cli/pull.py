@@ -26,7 +26,9 @@ NAMED = 20
 def command(
     session: Session, remote: str, function: tuple[str, ...], dry_run: bool, jobs: int | None, as_json: bool
 ) -> int:
-    """Fetch entries that are not here from REMOTE: a name that `remote add` gave, or a URL.
+    """Fetch entries from REMOTE that are not here.
+
+    REMOTE is a name that `remote add` gave, or a URL.
 
     An entry that is here already is kept, whatever REMOTE says. Everything is checked before it is stored,
     and marked with its signer: what could run code is used only if you trust him (see `trust`). Exit code 1
