@@ -11,6 +11,7 @@ or not.
 
 from __future__ import annotations
 
+import functools
 import os
 
 from blake3 import blake3
@@ -18,7 +19,9 @@ from blake3 import blake3
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
 from scalable_cas.codecs import outputs
+from scalable_cas.codecs.plain import decode as decode_plain
 from scalable_cas.codecs.plain import unpack as unpack_plain
+from scalable_cas.codecs.tags import TAGGED
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
@@ -99,9 +102,14 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
         if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
             return None  # a flipped bit, or another user's row: it will be written anew
-        if codec != plain or flags & ~rows.PACKED != rows.HAS_INLINE or kind != VALUE:
+        if codec != plain or flags & ~(rows.PACKED | rows.FOREIGN) != rows.HAS_INLINE or kind != VALUE:
             return (created,)
-        if len(row) != fixed + length or not row.startswith(prefix, fixed):
+        end = fixed + length
+        if len(row) not in (end, end + len(rows.signer_of(row))) or not row.startswith(prefix, fixed):
+            return (created,)
+        head = row[start:end]
+        unpack = unpack_foreign(store, head) if flags & rows.FOREIGN else unpack_plain
+        if unpack is None:
             return (created,)
         if flags & rows.PACKED:
             path = pack_path(inode)
@@ -110,7 +118,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         else:
             name = oid.hex()
             path = f"{folder}/{name[:2]}/{name[2:]}"
-        facts = (row, created, seconds, inode, changed, path, row[start:], code)
+        facts = (row, created, seconds, inode, changed, path, head, code, unpack)
         if len(known) < KNOWN or rowkey in known:
             known[rowkey] = facts
         else:  # a loop over more entries than that would only fill it for the next one to empty
@@ -140,7 +148,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
                 return MISS
             if len(facts) == 1:
                 return read_row(store, rowkey, row, counters)
-        _, created, seconds, inode, changed, path, head, code = facts
+        _, created, seconds, inode, changed, path, head, code, unpack = facts
         late = limit is not None and clock.now_ns() - created > limit
         if late or (code not in counters.codes and not counters.accepts(store, rowkey, code)):
             return MISS
@@ -162,16 +170,46 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
                 if not environment.is_current():
                     return read_row(store, rowkey, row, counters)
         try:
-            result = unpack_plain(head)
+            result = unpack(head)
         except ScalableCasError as error:
-            store.trouble(error)
-            return MISS
+            return refused_here(store, rowkey, row, counters, error)
         counters.hits += 1
         counters.saved += seconds
         touched.touched.add(rowkey)
         return result
 
     return read
+
+
+def unpack_foreign(store: StoreCore, head: bytes) -> Callable[[bytes], Any] | None:
+    """What decodes a small plain value from elsewhere at a hit; None if the general way has to, because the
+    store wants a signer who is trusted, or the value does.
+
+    The rules for values of strangers are costly. What they allow depends on the bytes alone where there are
+    no tags: such a head passes them once, here, and then the quick unpacker makes the same of it. With tags
+    it also depends on which classes are loaded, so those pass them at each hit.
+    """
+    if store.settings.get("require_signed"):
+        return None
+    strictly = functools.partial(decode_plain, buffers=(), trusted=False)
+    try:
+        strictly(head)
+        if head[0] == TAGGED:
+            return strictly
+        unpack_plain(head)  # which may be stricter
+    except ScalableCasError:  # the general way says it
+        return None
+    return unpack_plain
+
+
+def refused_here(
+    store: StoreCore, rowkey: bytes, row: bytes, counters: Counters, error: ScalableCasError
+) -> Any:
+    """What a hit is whose quick decoding failed: a miss, or for the general way if trust decides."""
+    if isinstance(error, UntrustedEntry):
+        return read_row(store, rowkey, row, counters)
+    store.trouble(error)
+    return MISS
 
 
 def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int | None) -> Any:

@@ -11,12 +11,13 @@ import sys
 import pytest
 
 from scalable_cas import Store, cacheable
+from scalable_cas.codecs import plain
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.config import Settings
-from scalable_cas.errors import UntrustedEntry
+from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import rows
 from scalable_cas.format.record import Record
-from scalable_cas.store import trust
+from scalable_cas.store import reader, trust
 from scalable_cas.store.reader import MISS
 from scalable_cas.store.rebuild import fill_index
 from scalable_cas.store.trust import trust_list
@@ -140,6 +141,92 @@ def test_plain_data_comes_from_anybody(alice, bob):
             store.forget([FUNCTION + KEY])
 
 
+SMALL = [None, 7, ["text"], [], {"a": [1.5, None, True], "b": b"x"}, (1, {2}), 1 << 80, {(1, 2): 3}]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("value", SMALL, ids=repr)
+def test_small_plain_data_from_elsewhere_takes_the_quick_way(alice, bob, monkeypatch, value, signed):
+    with alice.open() as store:
+        save(store, value)
+        cargo = sent(store)
+    with bob.open() as store:
+        take(store, cargo, alice.origin if signed else "unsigned")
+        monkeypatch.setattr(reader, "read_row", None)
+        for _ in range(3):
+            found = read(store)
+            assert (type(found), found) == (type(value), value)
+
+
+#: heads of plain values that only their own maker may have decoded, or nobody
+STRANGE = {
+    "a key that is no plain one": b"\x81\x90\x01",
+    "a key twice": b"\x82\xa1a\x01\xa1a\x02",
+    "a time of msgpack's own": b"\xd6\xff\x00\x00\x00\x01",
+    "such a time in a map": b"\x81\xa1a\xd6\xff\x00\x00\x00\x01",
+    "a tag where none was announced": b"\xc7\x02\x01\x01\x00",
+    "nothing": b"",
+    "cut short": b"\x92\x01",
+}
+
+
+@pytest.mark.parametrize("head", STRANGE.values(), ids=STRANGE)
+def test_the_quick_way_decodes_nothing_that_the_rules_for_strangers_refuse(alice, bob, head):
+    record = Record(KEY, FUNCTION, "module.function", created=10**18, seconds=1.0)
+    with alice.open() as store:
+        store.save(record, Encoded("plain", head, ()), replace=True)
+        cargo = sent(store)
+    try:
+        plain.decode(head, (), trusted=False)
+    except MalformedObject:
+        refused = True
+    else:
+        refused = False
+    with quiet(), bob.open() as store:
+        take(store, cargo, alice.origin)
+        for _ in range(3):
+            assert (read(store) is MISS) is refused
+
+
+def test_a_class_that_is_gone_is_not_imported_again_by_the_quick_way(alice, bob, tmp_path, monkeypatch):
+    """At the first hit its module was loaded."""
+    (tmp_path / "passing.py").write_text(
+        "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import passing
+
+    with alice.open() as store:
+        save(store, passing.Point(1))
+        cargo = sent(store)
+    with bob.open() as store:
+        take(store, cargo, alice.origin)
+        assert read(store) == passing.Point(1)
+        del sys.modules["passing"]
+        with recorded() as texts:
+            assert read(store) is MISS
+            store.say()
+        assert f"`scalable-cas trust add {alice.origin}`" in texts[0]
+        assert "passing" not in sys.modules
+        trust_list().add(alice.key.public, "")
+        assert read(store).x == 1
+    sys.modules.pop("passing", None)
+
+
+def test_a_changed_row_from_elsewhere_is_a_miss(alice, bob):
+    with alice.open() as store:
+        save(store, {"a": 1})
+        cargo = sent(store)
+    with quiet(), bob.open() as store:
+        take(store, cargo, alice.origin)
+        assert read(store) == {"a": 1}
+        ((key, row),) = store.index.scan("refs")
+        for at in (rows.FLAGS_AT, rows.REF_FIXED + 20, len(row) - 1):
+            changed = row[:at] + bytes([row[at] ^ 2]) + row[at + 1 :]
+            store.index.write(lambda changes, changed=changed: changes.put_sorted("refs", {key: changed}))
+            assert read(store) is MISS
+
+
 @pytest.mark.parametrize("origin", ["unsigned", "a stranger", "a friend"])
 def test_require_signed_wants_a_trusted_signer_for_plain_data_too(alice, bob, origin):
     with alice.open() as store:
@@ -153,6 +240,7 @@ def test_require_signed_wants_a_trusted_signer_for_plain_data_too(alice, bob, or
             trust_list().add(alice.key.public, "alice")
         with recorded() as texts:
             found = read(store)
+            assert read(store) == found  # not remembered as one that may be read
             store.say()
         if origin == "a friend":
             assert (found, texts) == ({"a": 1}, [])
