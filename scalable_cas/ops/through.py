@@ -8,6 +8,7 @@ each of them where the network is down (sccache's builds stalled so). What we do
 - What the remote has is known from the local copy of its segments (`transfer.view`). The first miss of a
   process brings it up to date; after that a thread does, at most every 30 s, and a miss costs a look into
   the index. Only a function that is known to run long has the copy refreshed before it runs.
+- A program that fetches many results of one function gets the others before it asks (`ahead`).
 - Whatever waits for the network is waited for as long as something comes, and not longer than 8 s of
   silence. Then the remote is given up, with one warning: nothing is asked of it by a call any more, and the
   thread tries every minute whether it is back.
@@ -27,9 +28,11 @@ from scalable_cas.errors import MalformedObject, NothingFound, RemoteError, Scal
 from scalable_cas.format import record as records
 from scalable_cas.format import view_rows
 from scalable_cas.ops import outbox
+from scalable_cas.ops.ahead import Ahead
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.fetching import Fetcher
 from scalable_cas.ops.transfer.repository import open_repository
+from scalable_cas.ops.transfer.single import bytes_ahead
 from scalable_cas.remotes.base import LOOKUP
 from scalable_cas.store import lifecycle, trust
 from scalable_cas.store.ingest import ingest, is_wanted
@@ -93,6 +96,7 @@ class Through:
         self._dead = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ahead = Ahead(store, url)
         self._due = float("inf")  # when to send
         self._wanted = False  # a refresh, from the thread
         self._retry = float("inf")  # when to try again
@@ -114,8 +118,11 @@ class Through:
                 self._ask_refresh()
             repository = self._repository
             if repository is None or not self._offers(repository, rowkey):
-                return False
-        return bool(self._patiently(partial(self._fetch, rowkey, refresh=refresh)))
+                return self._ahead.brought(rowkey)
+        found = bool(self._patiently(partial(self._fetch, rowkey, refresh=refresh)))
+        if found and self._ahead.note(rowkey):
+            self._start()
+        return found
 
     def knows(self, rowkey: bytes) -> bool:
         """Whether `fetch` would bring an entry, as far as can be told without fetching it."""
@@ -126,7 +133,7 @@ class Through:
         elif clock.monotonic() - self._refreshed >= FRESH:
             self._ask_refresh()
         repository = self._repository
-        return repository is not None and self._offers(repository, rowkey)
+        return repository is not None and (self._offers(repository, rowkey) or self._ahead.brought(rowkey))
 
     def _offers(self, repository: Repository, rowkey: bytes) -> bool:
         """Whether the remote has an entry that may be used here, and that is not here."""
@@ -151,12 +158,12 @@ class Through:
             self._refresh()
         repository = self._repository
         if repository is None or not self._offers(repository, rowkey):
-            return False
+            return self._ahead.brought(rowkey)
         found = repository.view.lookup(rowkey)
         if found is None:
             return False
         record = records.unpack(found[1])
-        fetcher = Fetcher(repository)
+        fetcher = Fetcher(repository, bytes_ahead(record))
         fetcher.fetch([record.oid])
         done = ingest(
             self._store, [(record, found[0])], fetcher.arrivals, partial(children, self._store.objects)
@@ -165,7 +172,7 @@ class Through:
             oid, reason = fetcher.blame(record.oid)
             fault = RemoteError(self._url, "", f"object {oid.hex()} cannot be used: {reason}")
             self._store.trouble(fault, "; the function runs instead")
-        return done.new > 0
+        return done.new > 0 or self._ahead.brought(rowkey)
 
     def _refresh(self) -> None:
         """Open the remote if it is not open, and bring the view up to date."""
@@ -260,7 +267,7 @@ class Through:
 
     def _run(self) -> None:
         while True:
-            next_time = self._retry if self._dead else self._due
+            next_time = self._retry if self._dead else 0.0 if self._ahead.is_waiting else self._due
             self._wake.wait(max(min(next_time - clock.monotonic(), RETRY), 0.0))
             self._wake.clear()
             if self._closed:
@@ -285,6 +292,8 @@ class Through:
             self._due = float("inf")
             if not outbox.send(self._store, self._url):
                 self._due = now + GATHER  # another process is at it: see then what it left
+        if not self._dead:
+            self._ahead.work()
 
     def close(self) -> None:
         """Send what is to be sent, and let go of the remote. Closing twice is fine."""
@@ -299,6 +308,7 @@ class Through:
                 self._store.trouble(error)
         self._closed = True
         self._wake.set()
+        self._ahead.close(SILENCE)
         self._store.attached.pop(self._url, None)
         if self._repository is not None and not self._dead:
             self._repository.__exit__()

@@ -116,3 +116,88 @@ def test_a_long_function_looks_again_before_it_runs(people):
     ada.run("square(51)")
     process.communicate("now\n", timeout=60)
     assert bob.ran() == ["square 50"]
+
+
+AHEAD = """
+import asyncio
+import scalable_cas.ops.ahead as ahead
+
+def step(what):
+    sys.stdin.readline()
+    what()
+    print("done", flush=True)
+
+def read_ahead():
+    from scalable_cas.store import lifecycle
+    (store,) = lifecycle._open
+    (through,) = store.attached.values()
+    while through._ahead.is_waiting or through._ahead._working.locked():
+        time.sleep(0.01)
+
+"""
+
+
+@pytest.fixture
+def many(person, wire):
+    """Ada, who has computed 2,000 small results, and how to make others."""
+    proxy, url = wire
+
+    def make(name):
+        made = person(name, url)
+        made.extra["AWS_ENDPOINT_URL_S3"] = proxy.url
+        return made
+
+    make("ada").run("import asyncio\nfor n in range(2000): square(n)\nasyncio.run(later(0))")
+    proxy.use([])
+    return make
+
+
+def test_after_some_results_of_a_function_the_others_come_together(many, wire):
+    bob = many("bob")
+    process = bob.start(
+        AHEAD
+        + "step(lambda: [square(n) for n in range(20)])\nstep(read_ahead)\n"
+        + "step(lambda: [square(n) for n in range(2000)])\nstep(lambda: asyncio.run(later(0)))"
+    )
+    counts = requests(wire[0], process, ["20 of them", "what comes by itself", "all", "another function"])
+    process.communicate(timeout=60)
+    assert bob.ran() == []
+    assert 16 <= counts[0] + counts[1] <= 20 + 4 + 10
+    assert counts[2:] == [0, 1]
+
+
+def test_a_loop_does_not_run_what_came_between_two_looks(many, wire):
+    bob = many("bob")
+    bob.run("for n in range(2000): assert square(n)['square'] == n * n")
+    assert bob.ran() == []
+    assert len(wire[0].exchanges) < 1000
+
+
+@pytest.mark.parametrize("limit", ["MOST_BYTES = 10_000", "MOST_ENTRIES = 1999"])
+def test_what_is_much_comes_one_by_one(many, wire, limit):
+    bob = many("bob")
+    process = bob.start(
+        AHEAD
+        + f"ahead.{limit}\nstep(lambda: [square(n) for n in range(20)])\nstep(read_ahead)\n"
+        + "step(lambda: [square(n) for n in range(30)])"
+    )
+    counts = requests(wire[0], process, ["20 of them", "nothing", "10 more"])
+    process.communicate(timeout=60)
+    assert bob.ran() == []
+    assert counts[0] + counts[1] <= 20 + 4
+    assert counts[2] == 10
+
+
+def test_reading_ahead_that_fails_is_given_up_without_a_word(many, wire):
+    bob = many("bob")
+    process = bob.start(
+        AHEAD
+        + "step(lambda: [square(n) for n in range(15)])\nstep(lambda: square(15))\nstep(read_ahead)\n"
+        + "step(lambda: [square(n) for n in range(20)])"
+    )
+    requests(wire[0], process, ["15 of them"])
+    wire[0].use([Fault("status", status=403, method="GET", path="*/format.json", times=None)])
+    counts = requests(wire[0], process, ["the 16th", "a refusal", "4 more"])
+    _, err = process.communicate(timeout=60)
+    assert (bob.ran(), err) == ([], "")
+    assert counts[2] == 4

@@ -35,15 +35,19 @@ class PullPlan(NamedTuple):
         return len(self.wanted)
 
 
-def plan_pull(repository: Repository, functions: Sequence[bytes] | None = None) -> PullPlan:
-    """Plan a pull of the entries of some functions (ids of 8 bytes), or of all.
+def plan_pull(
+    repository: Repository, functions: Sequence[bytes] | None = None, *, refresh: bool = True
+) -> PullPlan:
+    """Plan a pull of the entries of some functions (ids of 8 bytes), or of all. ``refresh``: bring the view
+    up to date before, which is a request at least.
 
     Raises:
         RemoteError, StoreReadOnly, StoreBusy: the view cannot be brought up to date.
     """
     store, view = repository.store, repository.view
     store.flush()
-    repository.refresh()
+    if refresh:
+        repository.refresh()
     present = 0
     wanted: list[tuple[bytes, bytes]] = []
     for fnid in (b"",) if functions is None else sorted(functions):

@@ -13,12 +13,21 @@ from scalable_cas.store.ingest import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from scalable_cas.format.record import Record
     from scalable_cas.ops.transfer.repository import Repository
 
 #: Bytes that are read before a root at most: what 100 ms bring on a slow line.
 MOST_AHEAD = 1 << 20
 #: Buffers that the guess of their length allows for: their headers come on top of their content.
 BUFFERS = 32
+
+
+def bytes_ahead(record: Record) -> int:
+    """Bytes to read before the root of an entry, so that what it names comes with it: a pack has the
+    objects of an entry next to each other, children first (remote-layout-v1, section 3).
+    """
+    below = record.total - record.size
+    return min(below + BUFFERS * HEADER_BYTES, MOST_AHEAD) if below > 0 else 0
 
 
 def fetch_entry(repository: Repository, rowkey: bytes) -> bool:
@@ -37,10 +46,7 @@ def fetch_entry(repository: Repository, rowkey: bytes) -> bool:
         record = records.unpack(packed)
     except MalformedObject:
         return False
-    below = record.total - record.size
-    # a pack has the objects of an entry next to each other, children first (remote-layout-v1, section 3)
-    ahead = min(below + BUFFERS * HEADER_BYTES, MOST_AHEAD) if below > 0 else 0
-    fetcher = Fetcher(repository, ahead)
+    fetcher = Fetcher(repository, bytes_ahead(record))
     fetcher.fetch((record.oid,))
     store = repository.store
     done = ingest(store, [(record, origin)], fetcher.arrivals, partial(children, store.objects))
