@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,29 @@ def _nobody(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
         yield
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """A function from a server's name to the running server: started at the first test of all that wants it, ended with
+    the session. One that cannot start is a skip that says why.
+    """
+    from tests.support.servers import CannotStart, server
+
+    running, refused = {}, {}
+    with ExitStack() as stack:
+
+        def get(name):
+            if name not in running and name not in refused:
+                try:
+                    running[name] = stack.enter_context(server(name))
+                except CannotStart as error:
+                    refused[name] = f"{name} cannot start here: {error}"
+            if name in refused:
+                pytest.skip(refused[name])
+            return running[name]
+
+        yield get
 
 
 @pytest.fixture

@@ -1,51 +1,28 @@
-"""Real servers for the tests of remotes: started at the first test that wants one, ended with the session.
-
-REMOTE_SERVERS says which (default `moto swift`; `tox -e remotes` has all). One that cannot start is a skip
-that says why.
+"""The places that tests of remotes run on. REMOTE_SERVERS says which servers (default `moto`; `tox -e servers` has the
+others, `tox -e remotes` all). One that cannot start is a skip that says why.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from secrets import token_hex
 
 import pytest
 
 from scalable_cas.remotes.base import open_remote
-from tests.support.servers import CannotStart, server
 
-WANTED = os.environ.get("REMOTE_SERVERS", "moto swift").split()
+WANTED = os.environ.get("REMOTE_SERVERS", "moto").split()
 PLACES = ["file", *(f"s3 {name}" for name in WANTED), *(["gs moto"] if "moto" in WANTED else [])]
 
 
-@pytest.fixture(scope="session")
-def started():
-    """A function from a server's name to the running server."""
-    running, refused = {}, {}
-    with ExitStack() as stack:
-
-        def get(name):
-            if name in refused:
-                pytest.skip(refused[name])
-            if name not in running:
-                try:
-                    running[name] = stack.enter_context(server(name))
-                except CannotStart as error:
-                    refused[name] = f"{name} cannot start here: {error}"
-                    pytest.skip(refused[name])
-            return running[name]
-
-        yield get
-
-
 @pytest.fixture
-def use(started, monkeypatch):
+def use(servers, monkeypatch):
     """A function from a server's name to (the server, the URL of a new bucket); boto3's chain leads to the server."""
 
     def get(name, scheme="s3"):
-        found = started(name)
+        found = servers(name)
         for variable, value in found.environment.items():
             monkeypatch.setenv(variable, value)
         bucket = f"b{token_hex(8)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.remotes.conftest import moto, started, use  # noqa: F401
+from tests.remotes.conftest import moto, use  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,25 +13,16 @@ from scalable_cas.errors import RemoteError
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.testing.faults import Fault, FaultProxy
-from tests.support.servers import CannotStart, server
 
 from .people import MISS, fill, keys, noise, read
 
 KINDS = ("drop", "lost", "truncate", "reset", "corrupt", "status 503", "status 500", "status 409")
 
 
-@pytest.fixture(scope="module")
-def moto():
-    try:
-        with server("moto") as started:
-            yield started
-    except CannotStart as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
-def proxied(moto, monkeypatch):
+def proxied(servers, monkeypatch):
     """A proxy in front of a server, and the URL of an empty place behind it."""
+    moto = servers("moto")
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
     bucket = f"b{token_hex(8)}"

@@ -11,7 +11,6 @@ from scalable_cas import Store
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from tests.support.processes import finish, run, start
-from tests.support.servers import CannotStart, server
 
 from .people import MISS, fill, keys, noise, numbers, read
 
@@ -126,20 +125,11 @@ def test_what_an_interrupted_push_sent_is_not_sent_again(tmp_path):
         assert done.bytes < 1 << 20
 
 
-@pytest.fixture(scope="module")
-def moto():
-    try:
-        with server("moto") as started:
-            yield started
-    except CannotStart as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture(params=["file", "s3"])
 def url(request, tmp_path, monkeypatch):
     if request.param == "file":
         return f"file://{tmp_path}/remote"
-    started = request.getfixturevalue("moto")
+    started = request.getfixturevalue("servers")("moto")
     for name, value in started.environment.items():
         monkeypatch.setenv(name, value)
     bucket = f"b{token_hex(8)}"
@@ -173,7 +163,8 @@ def test_two_who_push_and_one_who_pulls_at_once(tmp_path, url):
             assert verify_remote(repository).findings == []
 
 
-def test_ten_thousand_results_travel_in_at_most_forty_requests(tmp_path, moto, monkeypatch):
+def test_ten_thousand_results_travel_in_at_most_forty_requests(tmp_path, servers, monkeypatch):
+    moto = servers("moto")
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
     bucket = f"b{token_hex(8)}"
