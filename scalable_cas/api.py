@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from scalable_cas import config
 from scalable_cas.errors import NothingFound, ObjectNotFound, ScalableCasError
-from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.kinds import BLOB, KIND_NAMES
 from scalable_cas.store.core import StoreCore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Self
 
     from scalable_cas.ops.gc import GcPlan, GcResult
     from scalable_cas.ops.listing import Entry
+    from scalable_cas.ops.transfer.pull import Pulled
+    from scalable_cas.ops.transfer.pull_plan import PullPlan
+    from scalable_cas.ops.transfer.push import Pushed
+    from scalable_cas.ops.transfer.push_plan import PushPlan
     from scalable_cas.ops.verify import Verification
 
 
@@ -32,7 +35,7 @@ class NotABlob(ScalableCasError):
 
 class ObjectInfo:
     """What is known of an object without reading it: ``kind`` ("blob", "value", …), ``size`` of its content
-    and ``stored`` size of its file, both in bytes.
+    and ``stored`` size, with its chunks if it has some, both in bytes.
     """
 
     __slots__ = ("kind", "size", "stored")
@@ -102,6 +105,44 @@ class Store(StoreCore):
             raise NotABlob(name.hex(), KIND_NAMES[head.kind])
         return bytes(content)
 
+    def put_path(self, path: str | os.PathLike[str]) -> str:
+        """Store a file as a blob, or a folder with all it holds as a tree, and return its name. Names,
+        contents, exec bits, links and empty folders are kept; owners, times and other modes are not.
+
+        gc removes it unless it is pinned.
+
+        Raises:
+            PathRefused: there is nothing, or a device, a FIFO, a socket or a link that leads out of the
+                folder is in it, or it changes while it is read.
+            StoreReadOnly: the store cannot be written.
+        """
+        import os
+
+        from scalable_cas.store.intake import put_path
+
+        return put_path(self, os.fsdecode(os.fspath(path))).oid.hex()
+
+    def checkout(self, oid: str, path: str | os.PathLike[str]) -> None:
+        """Put a blob at ``path`` as a file, or what a tree holds into the folder ``path``. A file that is
+        there with the same content is left alone, and so are files that are no part of the tree.
+
+        Nothing is written outside of ``path``, whatever the tree says. Files get the mode 0644, or 0755 if
+        they are executable, less the umask.
+
+        Raises:
+            ValueError: not an id or an abbreviation of one.
+            PathRefused: something cannot be written there.
+            ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
+            CorruptObject, ObjectUnreadable: an object is damaged, or cannot be read.
+        """
+        import os
+
+        from scalable_cas.store.checkout import checkout
+
+        name = self._object(oid)
+        self.flush()
+        checkout(self, self.objects.head(name).kind, name, os.fsdecode(os.fspath(path)))
+
     def exists(self, oid: str) -> bool:
         """Whether an object of that name is in the store; its content is not checked.
 
@@ -121,9 +162,10 @@ class Store(StoreCore):
             ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
             CorruptObject, ObjectUnreadable: its header is damaged, or cannot be read.
         """
-        name = self._object(oid)
-        head = self.objects.head(name)
-        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, HEADER_BYTES + head.stored_size)
+        from scalable_cas.ops.listing import stored_size
+
+        head = self.objects.head(self._object(oid))
+        return ObjectInfo(KIND_NAMES[head.kind], head.raw_size, stored_size(self.objects, head))
 
     def _object(self, oid: str) -> bytes:
         from scalable_cas.ops.selection import select_object
@@ -181,3 +223,70 @@ class Store(StoreCore):
             (function,) = set(select_function(self, function).values())
         plan = plan_gc(self, Policy(function=function, **policy))
         return plan if dry_run else execute(self, plan)
+
+    def push(
+        self,
+        name: str = "origin",
+        *,
+        function: str | Sequence[str] | None = None,
+        dry_run: bool = False,
+        jobs: int | None = None,
+    ) -> PushPlan | Pushed:
+        """Send what a remote lacks.
+
+        Args:
+            name: a remote that `remote add` named, or a URL.
+            function: send the entries of this function only, or of these; unambiguous endings will do.
+            dry_run: return the plan, and send nothing.
+            jobs: files that are sent at a time.
+
+        Raises:
+            ConfigError: no remote is called so. RemoteError: it cannot be reached or written.
+            NothingFound, AmbiguousName: no function, or more than one, is called so.
+        """
+        from scalable_cas.ops.selection import select_function
+        from scalable_cas.ops.transfer.push import push
+        from scalable_cas.ops.transfer.push_plan import plan_push
+        from scalable_cas.ops.transfer.repository import open_repository
+
+        names = (function,) if isinstance(function, str) else function
+        chosen = None if names is None else [fnid for one in names for fnid in select_function(self, one)]
+        with open_repository(self, name, jobs=jobs, create=not dry_run) as repository:
+            plan = plan_push(repository, chosen)
+            return plan if dry_run else push(repository, plan)
+
+    def pull(
+        self,
+        name: str = "origin",
+        *,
+        function: str | Sequence[str] | None = None,
+        dry_run: bool = False,
+        jobs: int | None = None,
+    ) -> PullPlan | Pulled:
+        """Fetch what is not here from a remote. An entry that is here is kept.
+
+        Args:
+            name: a remote that `remote add` named, or a URL.
+            function: fetch the entries of this function only, or of these; unambiguous endings will do.
+            dry_run: return the plan, and fetch none of it.
+            jobs: files that are fetched at a time.
+
+        Raises:
+            ConfigError: no remote is called so. RemoteError: it cannot be reached or read.
+            NothingFound: nothing was pushed there yet, or nothing of that function.
+            AmbiguousName: more than one function is called so.
+        """
+        from scalable_cas.ops.selection import one_function
+        from scalable_cas.ops.transfer.pull import pull
+        from scalable_cas.ops.transfer.pull_plan import plan_pull
+        from scalable_cas.ops.transfer.repository import open_repository
+
+        names = (function,) if isinstance(function, str) else function
+        with open_repository(self, name, jobs=jobs) as repository:
+            chosen = None
+            if names is not None:
+                repository.refresh()
+                there = repository.view.functions()
+                chosen = [fnid for one in names for fnid in one_function(there, one)]
+            plan = plan_pull(repository, chosen)
+            return plan if dry_run else pull(repository, plan)

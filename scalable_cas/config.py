@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 PROJECT_FILE = "scalable.yaml"
 STORE_FOLDER = ".scalable"
 # What may change between two calls, and is looked at for each.
-_CALL_VARIABLES = ("SCALABLE_CACHE", "SCALABLE_CACHE_DIR", "SCALABLE_SEED")
+_CALL_VARIABLES = ("SCALABLE_CACHE", "SCALABLE_CACHE_DIR", "SCALABLE_SEED", "SCALABLE_CACHE_REMOTE")
 
 # `os.environ.get` encodes the name and decodes the value at each call: 1 µs, three times a hit. CPython keeps
 # the encoded mapping in `_data`; where that is missing or keyed otherwise (Windows keys it by upper-case
 # text) the public way is used.
 _raw: Any = getattr(os.environ, "_data", None)
 _FAST = isinstance(_raw, dict) and os.name == "posix"
-_CACHE, _DIR, _SEED = (os.fsencode(name) for name in _CALL_VARIABLES)
+_CACHE, _DIR, _SEED, _REMOTE = (os.fsencode(name) for name in _CALL_VARIABLES)
 
 
 def environment_state() -> tuple[Any, ...]:
     """What the environment says now about calls, in a form that is cheap to take and to compare."""
     if _FAST:
         get = _raw.get
-        return get(_CACHE), get(_DIR), get(_SEED)
+        return get(_CACHE), get(_DIR), get(_SEED), get(_REMOTE)
     return tuple(os.environ.get(name) for name in _CALL_VARIABLES)
 
 
 class Environ:
     """The environment, read once: ``off``, ``cache_dir``, ``seed``, ``telemetry``, ``index_dir``,
-    ``stat_cache``.
+    ``stat_cache``, ``remote``.
     """
 
-    __slots__ = ("cache_dir", "index_dir", "off", "seed", "stat_cache", "telemetry")
+    __slots__ = ("cache_dir", "index_dir", "off", "remote", "seed", "stat_cache", "telemetry")
 
     def __init__(self) -> None:
         self.off = _is_off("SCALABLE_CACHE")
@@ -47,6 +47,7 @@ class Environ:
         self.telemetry = not _is_off("SCALABLE_TELEMETRY")
         self.stat_cache = not _is_off("SCALABLE_STAT_CACHE")
         self.index_dir = os.environ.get("SCALABLE_INDEX_DIR") or None
+        self.remote = os.environ.get("SCALABLE_CACHE_REMOTE") or None
 
 
 def _is_off(name: str) -> bool:
@@ -73,19 +74,25 @@ CODE_CHANGES = ("warn", "recompute", "error", "ignore")
 
 
 class Project:
-    """What ``scalable.yaml`` says: where it lies, ``local_cache``, ``name`` and ``on_code_change``. Keys that
-    are not ours are left alone.
+    """What ``scalable.yaml`` says: where it lies, ``local_cache``, ``name``, ``on_code_change`` and
+    ``remote``, the URL that calls read and write through. Keys that are not ours are left alone.
     """
 
-    __slots__ = ("folder", "local_cache", "name", "on_code_change")
+    __slots__ = ("folder", "local_cache", "name", "on_code_change", "remote")
 
     def __init__(
-        self, folder: str, local_cache: str | None, name: str | None, on_code_change: str = CODE_CHANGES[0]
+        self,
+        folder: str,
+        local_cache: str | None,
+        name: str | None,
+        on_code_change: str = CODE_CHANGES[0],
+        remote: str | None = None,
     ) -> None:
         self.folder = folder
         self.local_cache = local_cache
         self.name = name
         self.on_code_change = on_code_change
+        self.remote = remote
 
 
 def load_project(path: str) -> Project:
@@ -109,7 +116,7 @@ def load_project(path: str) -> Project:
     if not isinstance(project, dict):
         raise ConfigError(path, "`project` is not a mapping of settings")
     texts = {}
-    for key in ("local_cache", "name"):
+    for key in ("local_cache", "name", "remote"):
         value = project.get(key)
         if value is not None and not isinstance(value, str):
             raise ConfigError(path, f"`project.{key}` is not text")
@@ -122,11 +129,27 @@ def load_project(path: str) -> Project:
         raise ConfigError(
             path, f"`project.on_code_change` cannot be {on_code_change!r}; it can be {possible}"
         )
-    return Project(os.path.dirname(path), texts["local_cache"], texts["name"], on_code_change)
+    local, remote = texts["local_cache"], texts["remote"]
+    if local is not None and "://" in local:
+        if remote is not None and remote != local:
+            raise ConfigError(
+                path, "`project.local_cache` and `project.remote` name two remotes; leave one out"
+            )
+        remote = local
+    if remote is not None and "://" not in remote:
+        raise ConfigError(
+            path, f"`project.remote` is no URL; for a folder write file://{_beside(path, remote)}"
+        )
+    return Project(os.path.dirname(path), local, texts["name"], on_code_change, remote)
 
 
-def code_policy() -> str:
-    """What the nearest ``scalable.yaml`` says about changed code, wherever the store is.
+def _beside(path: str, name: str) -> str:
+    return os.path.abspath(os.path.join(os.path.dirname(path), os.path.expanduser(name)))
+
+
+def nearest_project() -> Project:
+    """The nearest ``scalable.yaml`` upward from the working directory; one that says nothing if there is
+    none.
 
     Raises:
         ConfigError: as `load_project`.
@@ -135,7 +158,7 @@ def code_policy() -> str:
         found = _upward(os.getcwd(), PROJECT_FILE, os.path.isfile)
     except FileNotFoundError:  # a working directory that is gone says nothing
         found = None
-    return CODE_CHANGES[0] if found is None else load_project(found).on_code_change
+    return Project("", None, None) if found is None else load_project(found)
 
 
 class Place:
@@ -219,7 +242,16 @@ SETTINGS: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
         ("on", "off"),
         "off reads every input file at every call, whatever its stat says",
     ),
+    "require_signed": (
+        False,
+        (False, True),
+        "true uses results from elsewhere only if somebody signed them whom you trust, plain data too",
+    ),
 }
+
+
+#: Beside the settings: the names and URLs of the store's remotes, which `remote add` writes.
+REMOTES = "remotes"
 
 
 class Settings:
@@ -229,6 +261,12 @@ class Settings:
         self.values = dict(values or {})
         for name, value in self.values.items():
             check_setting(name, value, source)
+
+    @property
+    def remotes(self) -> dict[str, str]:
+        """Name to URL of each remote."""
+        found: dict[str, str] = self.values.get(REMOTES, {})
+        return found
 
     def get(self, name: str) -> Any:
         """The value of a setting, its default if it was never set.
@@ -247,11 +285,27 @@ def check_setting(name: str, value: Any, source: str) -> None:
     Raises:
         ConfigError: naming what is possible.
     """
+    if name == REMOTES:
+        _check_remotes(value, source)
+        return
     if name not in SETTINGS:
         raise ConfigError(source, f"no setting is called {name!r}; there are {', '.join(SETTINGS)}")
     possible = SETTINGS[name][1]
-    if possible is not None and value not in possible:
-        raise ConfigError(source, f"{name} cannot be {value!r}; it can be {', '.join(map(str, possible))}")
+    if possible is not None and not any(type(value) is type(item) and value == item for item in possible):
+        texts = ", ".join(str(item).lower() if isinstance(item, bool) else str(item) for item in possible)
+        raise ConfigError(source, f"{name} cannot be {value!r}; it can be {texts}")
+
+
+def _check_remotes(value: Any, source: str) -> None:
+    if not isinstance(value, dict):
+        raise ConfigError(source, "`remotes` is not a mapping of names to URLs")
+    for name, url in value.items():
+        # as a file's name: it is typed, printed, and part of messages
+        plain = name.replace("-", "").replace("_", "").replace(".", "")
+        if not (plain.isascii() and plain.isalnum() and name[0] not in "-." and len(name) <= 64):
+            raise ConfigError(source, f"{name!r} cannot name a remote; use letters, digits, -, _ and .")
+        if not isinstance(url, str) or "://" not in url:
+            raise ConfigError(source, f"the remote {name} needs a URL such as s3://bucket/prefix")
 
 
 def unpack_settings(data: bytes, source: str) -> Settings:

@@ -97,12 +97,32 @@ class UnknownCodec(ScalableCasError):
         self.name = name
 
 
-class UntrustedEntry(ScalableCasError):
-    """Decoding would run code that came from somebody who is not trusted."""
+class MissingLibrary(UnknownCodec):
+    """An entry holds a value of a library that is not installed here."""
 
-    def __init__(self, what: str, reason: str) -> None:
+    def __init__(self, name: str) -> None:
+        ScalableCasError.__init__(self, f"the stored value needs {name}, which is not installed; install it")
+        self.name = name
+
+
+class UntrustedEntry(ScalableCasError):
+    """Decoding would run code that came from somebody who is not trusted. ``cause``: whom it is about, so
+    that a thousand entries of one signer are one cause.
+    """
+
+    def __init__(self, what: str, reason: str, cause: str = "") -> None:
         super().__init__(f"{what} is not trusted: {reason}")
         self.what = what
+        self.reason = reason
+        self.cause = cause
+
+
+class PathRefused(ScalableCasError):
+    """A file or a folder of the user's cannot be stored, or cannot be put back. ``path``: which one."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
         self.reason = reason
 
 
@@ -229,6 +249,16 @@ class StoreBusy(ScalableCasError):
         self.seconds = seconds
 
 
+class CollectedMeanwhile(ScalableCasError):
+    """While a stream was stored, gc took parts of it that were there already; it cannot be read again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"gc took parts of what was to be stored in {path} meanwhile; store it again, or from a file"
+        )
+        self.path = path
+
+
 class NothingFound(ScalableCasError):
     """The command found nothing of what it was asked for."""
 
@@ -243,7 +273,27 @@ class ConfigError(ScalableCasError):
 
 
 class RemoteError(ScalableCasError):
-    """A remote could not be reached, or answered with something that cannot be used."""
+    """A remote could not be reached, or answered with something that cannot be used. ``name`` is the file
+    below ``url`` that was asked for, "" if no single one; ``retryable``: the same again may succeed later.
+    """
+
+    def __init__(self, url: str, name: str, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(f"{url}{'/' if name else ''}{name}: {reason}")
+        self.url = url
+        self.name = name
+        self.reason = reason
+        self.retryable = retryable
+
+
+class RemoteDenied(RemoteError):
+    """The remote does not let these credentials, or this user, do it."""
+
+
+class RemoteFileMissing(RemoteError):
+    """The remote answered, and it has no file of that name."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(url, name, "there is no such file")
 
 
 # --- warnings ----------------------------------------------------------------------------------------------

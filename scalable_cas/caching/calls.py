@@ -1,58 +1,39 @@
-"""What happens around a call that is not a plain hit: misses, options, async functions, and the functions
-attached to a wrapper.
-"""
+"""What happens around a call that is not a plain hit: misses, options, async functions."""
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from scalable_cas import clock
 from scalable_cas.caching import session as sessions
-from scalable_cas.caching.drift import REFUSED, CodeGuard
+from scalable_cas.caching.attached import ATTACHED, Attached
+from scalable_cas.caching.drift import CodeGuard
 from scalable_cas.caching.run import Run
-from scalable_cas.errors import CodeChanged, ScalableCasError, StaleCodeWarning
+from scalable_cas.errors import CodeChanged, StaleCodeWarning
 from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
 from scalable_cas.store import saying
 from scalable_cas.store.flight import Waiting, wait_bound
+from scalable_cas.store.general import decode_checked_output, decode_mapped, decode_output, read_general
 from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from scalable_cas.caching.options import Options
     from scalable_cas.caching.session import Session
     from scalable_cas.keys.call import CallKeyer
-    from scalable_cas.ops.explain import Explanation
     from scalable_cas.store.core import StoreCore
     from scalable_cas.store.flight import Flights
 
 BYPASS = "_cache_bypass"
 
-if TYPE_CHECKING:
-
-    class CacheInfo(NamedTuple):
-        """``hits``, ``misses`` of this process; ``entries``, ``size`` (bytes) of a function in the store."""
-
-        hits: int
-        misses: int
-        entries: int
-        size: int
-
-else:
-    # typing costs 5 ms to import
-    CacheInfo = namedtuple("CacheInfo", ("hits", "misses", "entries", "size"))  # noqa: PYI024
-
 #: Names behind ``_code="deps"`` that an entry keeps, 50 bytes each. More would be larger than most results.
 MOST_REACHED = 60
 
-ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
 
-
-class CachedFunction:
+class CachedFunction(Attached):
     """A function, how its calls are keyed, and what was asked for. One per decoration; carried by the
     wrapper.
     """
@@ -65,6 +46,8 @@ class CachedFunction:
         self.session: Session | None = None
         self.counters = Counters()
         self.guard = CodeGuard(keyer)
+        output = decode_checked_output if options.check_output else decode_output
+        self._decode = output if options.output is not None else decode_mapped
         self._known_seconds: float | None = None
         self._packages: dict[str, str] | None = None
         self._said: set[str] = set()
@@ -77,7 +60,8 @@ class CachedFunction:
     def is_simple(self) -> bool:
         """Whether a hit needs no look at the options."""
         options = self.options
-        return not options.void and not options.recompute and options.place is None
+        own_way = options.output is not None or options.mapped
+        return not options.void and not options.recompute and options.place is None and not own_way
 
     def attach(self, wrapper: Any) -> None:
         """Give the wrapper its functions."""
@@ -184,6 +168,10 @@ class CachedFunction:
                 value = self._read_again(store, rowkey, flights)
                 if value is not MISS:
                     return value
+        if session.remote is not None:
+            value = self._from_remote(session, rowkey, flights)
+            if value is not MISS:
+                return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, found)
             result = self.function(*args, **kwargs)
@@ -223,6 +211,10 @@ class CachedFunction:
                     return value
             if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
                 return value
+            if session.remote is not None:
+                value = await asyncio.to_thread(self._from_remote, session, rowkey, flights)
+                if value is not MISS:
+                    return value
         try:
             run = Run(self, session, rowkey, args, kwargs, inputs, found, replace=bypass)
             result = await self.function(*args, **kwargs)
@@ -252,8 +244,11 @@ class CachedFunction:
         return flights, me
 
     def _read(self, store: StoreCore, rowkey: bytes) -> Any:
+        options = self.options
         try:
-            return store.read(rowkey, self.counters, self.options.limit)
+            if options.output is not None or options.mapped:
+                return read_general(store, rowkey, self.counters, options.limit, self._decode)
+            return store.read(rowkey, self.counters, options.limit)
         except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
             return self.broken(error)
 
@@ -267,77 +262,27 @@ class CachedFunction:
             if value is not MISS:
                 flights.leave(rowkey)
 
+    def _from_remote(self, session: Session, rowkey: bytes, flights: Flights | None) -> Any:
+        """The value that the remote has, brought here first; `MISS` if it has none, or cannot be used."""
+        store, remote = session.store, session.remote
+        if store is None or remote is None or not self.options.store:
+            return MISS
+        value: Any = None  # also if it raises
+        try:
+            try:
+                there = remote.fetch(rowkey, self._known_seconds)
+            except Exception as error:  # noqa: BLE001 - the boundary again: the function runs without the remote
+                there = self.broken(error) is not MISS
+            store.say()
+            value = self._read(store, rowkey) if there else MISS
+            return value
+        finally:
+            if value is not MISS and flights is not None:
+                flights.leave(rowkey)
+
     def took(self, seconds: float) -> None:
         """Remember the longest run, which bounds how long others wait for one."""
         self._known_seconds = max(seconds, self._known_seconds or 0.0)
-
-    # --- attached to the wrapper -----------------------------------------------------------------------
-
-    def _open(self) -> StoreCore | None:
-        store = self.now().store
-        try:
-            if store is not None and not store.is_alive():
-                store.reopen()
-        except (ScalableCasError, OSError) as error:
-            self.broken(error)
-            return None
-        return store
-
-    def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        return self.keyer.fnid + self.keyer.bind(args, kwargs, self.now().seed)[0]
-
-    def cache_key(self, *args: Any, **kwargs: Any) -> str:
-        """The call key, 64 hex digits."""
-        return self._rowkey(args, kwargs)[8:].hex()
-
-    def is_cached(self, *args: Any, **kwargs: Any) -> bool:
-        """Whether the call would be a hit; runs nothing."""
-        rowkey = self._rowkey(args, kwargs)
-        store = self._open()
-        try:
-            return not self.options.void and self.guard.has(store, rowkey, self.options.limit)
-        except (ScalableCasError, OSError) as error:
-            self.broken(error)
-            return False
-
-    def cache_info(self) -> CacheInfo:
-        """Hits and misses of this process, entries and bytes of this function in the store."""
-        from scalable_cas.ops.usage import function_usage
-
-        store = self._open()
-        entries, size = (0, 0) if store is None else function_usage(store, self.keyer.fnid)
-        return CacheInfo(self.counters.hits, self.counters.misses, entries, size)
-
-    def cache_clear(self) -> int:
-        """Forget every entry of this function, all versions; returns how many."""
-        store = self._open()
-        if store is None:
-            return 0
-        store.flush()
-        fnid = self.keyer.fnid
-        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", fnid)], whole=[fnid])
-
-    def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
-        """Forget one entry; returns whether there was one."""
-        rowkey = self._rowkey(args, kwargs)
-        store = self._open()
-        return store is not None and store.forget([rowkey]) == 1
-
-    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
-        is.
-        """
-        from scalable_cas.ops.explain import Explanation, call_of, explain
-
-        session = self.now()
-        key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
-        rowkey = self.keyer.fnid + key
-        store = self._open()
-        if store is not None and self.guard.refuses(store, rowkey):
-            return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
-        call = call_of(self.describe(rowkey, args, kwargs, session.seed, found, inputs))
-        cached = not self.options.void
-        return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
 
     def describe(
         self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, found: Any = None, inputs: Any = ()

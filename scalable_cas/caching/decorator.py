@@ -10,7 +10,7 @@ from functools import wraps
 
 from scalable_cas.caching.calls import BYPASS, CachedFunction
 from scalable_cas.caching.drift import note_decorated
-from scalable_cas.caching.options import Options, is_coroutine, refuse_generators, result_type
+from scalable_cas.caching.options import Options, is_coroutine, refuse_generators
 from scalable_cas.caching.session import current
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.store.reader import MISS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-    from scalable_cas.caching.calls import CacheInfo
+    from scalable_cas.caching.attached import CacheInfo
     from scalable_cas.ops.explain import Explanation
     from scalable_cas.store.core import StoreCore
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         return_type: type[Any] | None = None,
         *,
         void: bool = False,
+        check_output: bool = False,
         recompute: bool = False,
         store: bool = True,
         _version: str | int | None = None,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         _ignore: Iterable[str] = (),
         _ttl: float | timedelta | None = None,
         _cache_if: Callable[[Any], object] | None = None,
+        _mmap: str | None = None,
         _store: StoreCore | str | PathLike[str] | None = None,
         _arg_types: Mapping[str, Any] | None = None,
         **arg_types: Any,
@@ -71,6 +73,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
         return_type: Any = None,
         *,
         void: bool = False,
+        check_output: bool = False,
         recompute: bool = False,
         store: bool = True,
         _version: str | int | None = None,
@@ -78,6 +81,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
         _ignore: Iterable[str] = (),
         _ttl: float | timedelta | None = None,
         _cache_if: Callable[[Any], object] | None = None,
+        _mmap: str | None = None,
         _store: StoreCore | str | PathLike[str] | None = None,
         _arg_types: Mapping[str, Any] | None = None,
         **arg_types: Any,
@@ -89,8 +93,11 @@ else:  # the overloads above are what a type checker sees; this takes every form
 
         Args:
             return_type: the type of the result: a Python type (another result is returned but not stored) or
-                `ValueType` for any.
+                `ValueType` for any. `FileType` or `DirType` (or a list, tuple or dict of one of them): the
+                function returns paths; what lies there is stored, and a hit puts it back where it is missing
+                or differs.
             void: the function is run for its side effect: never cached.
+            check_output: a hit reads what is at an output path also where its stat looks unchanged.
             recompute: always run, and replace what is stored.
             store: False looks up but writes nothing.
             _version: str or int, part of the key.
@@ -99,6 +106,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
             _ignore: names of arguments left out of the key.
             _ttl: seconds or a timedelta; an older entry is a miss.
             _cache_if: a predicate on the result; where it is false the result is returned and not stored.
+            _mmap: ``"r"``: arrays of 64 KiB and more come back as read-only memory maps of the store.
             _store: a `Store` or a path; by default the store is found as the documentation of configuration
                 says.
             _arg_types: declared types of arguments whose names collide with an option.
@@ -112,10 +120,12 @@ else:  # the overloads above are what a type checker sees; this takes every form
         options = Options(
             return_type=None,
             void=void,
+            check_output=check_output,
             recompute=recompute,
             store=store,
             ttl=_ttl,
             cache_if=_cache_if,
+            mmap=_mmap,
             place=_store,
         )
         keying = {
@@ -127,7 +137,7 @@ else:  # the overloads above are what a type checker sees; this takes every form
         is_type = return_type is None or isinstance(return_type, type) or hasattr(return_type, "__origin__")
         if not is_type and (callable(return_type) or isinstance(return_type, (classmethod, staticmethod))):
             return _decorate(return_type, options, keying)
-        options.result = result_type(return_type)
+        options.declare(return_type)
         return lambda function: _decorate(function, options, keying)
 
 

@@ -7,6 +7,7 @@ from scalable_cas.codecs.base import encode
 from scalable_cas.errors import NotStorable
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
+from scalable_cas.store.general import save_mapped, save_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Run:
     after.
     """
 
-    __slots__ = ("_cached", "_inputs", "_record", "_replace", "_since", "_store")
+    __slots__ = ("_cached", "_inputs", "_record", "_remote", "_replace", "_since", "_store")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Run:
         assert session.store is not None
         self._cached = cached
         self._store = session.store
+        self._remote = session.remote
         cached.revive(session.store)
         self._inputs = inputs
         self._replace = replace
@@ -64,8 +66,17 @@ class Run:
         stored = False
         try:
             if self._wanted(result):
-                store.save(record, encode(result), replace=self._replace)
+                options = cached.options
+                if options.output is not None:
+                    many = options.result is not None
+                    save_output(store, record, options.output, result, many=many)
+                elif options.mapped:
+                    result = save_mapped(store, record, result, replace=self._replace)
+                else:
+                    store.save(record, encode(result), replace=self._replace)
                 stored = True
+                if self._remote is not None:
+                    self._remote.stored(record.seconds)
         except NotStorable as error:
             cached.warn(f"{error}; it is returned")
         except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function

@@ -18,16 +18,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scalable_cas.ops.through import Through
+
 _RETRY = 1.0  # seconds after which an unusable place is looked at again
 _RETRY_BUSY = 60.0  # the same for one that a stopped process keeps locked: each look costs 5 s of waiting
 
 
 class Session:
-    """A store (or None, if there is none to be used), the seed, whether the cache is switched off, and what
-    a hit does about changed code.
+    """A store (or None, if there is none to be used), the seed, whether the cache is switched off, what a hit
+    does about changed code, and the remote that is read and written through, if any.
     """
 
-    __slots__ = ("expires", "off", "on_code_change", "seed", "store")
+    __slots__ = ("expires", "off", "on_code_change", "remote", "seed", "store")
 
     def __init__(
         self, store: core.StoreCore | None, seed: str | None, *, off: bool, expires: float = float("inf")
@@ -37,13 +39,14 @@ class Session:
         self.off = off
         self.expires = expires
         self.on_code_change = config.CODE_CHANGES[0]
+        self.remote: Through | None = None
 
 
 _state: Any = None
 _session: Session | None = None
 _stores: dict[str, core.StoreCore] = {}
 _default_path: str | None = None  # found at the first call without SCALABLE_CACHE_DIR
-_on_code_change: str | None = None  # found with it
+_project: config.Project | None = None  # found with it
 _explicit: dict[tuple[Any, str], Session] = {}
 _said: set[str] = set()
 _NOWHERE = object()
@@ -74,24 +77,38 @@ def explicit(place: str | core.StoreCore) -> Session:
 
 
 def _make(environ: config.Environ, path: str | core.StoreCore | None) -> Session:
-    global _default_path, _on_code_change
+    global _default_path, _project
     if environ.off:
         return Session(None, environ.seed, off=True)
     try:
-        _on_code_change = _on_code_change or config.code_policy()
+        _project = _project or config.nearest_project()
+        url = environ.remote or _project.remote
         if path is None:
             if environ.cache_dir is not None:
                 path = config.find_place(environ).path
             else:
                 path = _default_path = _default_path or config.find_place(environ).path
         store = open_store(path, environ) if isinstance(path, str) else path
+        remote = _through(store, url) if url is not None else None
     except (ScalableCasError, OSError) as error:
         warn_once(error)
         retry = _RETRY_BUSY if isinstance(error, StoreBusy) else _RETRY
         return Session(None, environ.seed, off=False, expires=clock.monotonic() + retry)
     session = Session(store, environ.seed, off=False)
-    session.on_code_change = _on_code_change
+    session.on_code_change = _project.on_code_change
+    session.remote = remote
     return session
+
+
+def _through(store: core.StoreCore, url: str) -> Through | None:
+    """The remote of a store; None, after one warning, if the URL is none or the store cannot be written."""
+    from scalable_cas.ops.through import attach
+
+    try:
+        return attach(store, url)
+    except ScalableCasError as error:
+        warn_once(error, "the remote is not used")
+        return None
 
 
 def open_store(path: str, environ: config.Environ) -> core.StoreCore:
@@ -124,12 +141,12 @@ def _remember_files(store: core.StoreCore) -> None:
     memory.attach(rows)
 
 
-def warn_once(error: BaseException) -> None:
+def warn_once(error: BaseException, then: str = "the function runs without its cache") -> None:
     """One `CacheWarning` per cause and process."""
     text = str(error)
     if text not in _said:
         _said.add(text)
-        saying.warn(f"{text}; the function runs without its cache")
+        saying.warn(f"{text}; {then}")
 
 
 def _forget() -> None:

@@ -17,24 +17,31 @@ from scalable_cas.ops.usage import usage
 def command(session: Session, function: str | None, as_json: bool) -> None:
     """Show what FUNCTION, or each function, takes on the disk.
 
-    VALUES is what was stored, uncompressed; DISK the files that only this function needs; SHARED those that
-    others need too.
+    VALUES is the content of all results, each in full; DISK the files that only this function needs; SHARED
+    those that others need too; RATIO how many times less is stored than VALUES, because equal parts are
+    stored once, and compressed.
     """
     store = session.store()
     names = set(select_function(store, function).values()) if function is not None else None
     found = [item for item in usage(store) if names is None or item.function in names]
     if as_json:
-        fields = ("function", "entries", "raw", "stored", "shared")
-        document([{field: getattr(item, field) for field in fields} for item in found])
+        document([item.as_dict() for item in found])
         return
     if not found:
         session.say("nothing is stored yet")
         return
     table(
-        ("DISK", "SHARED", "VALUES", "ENTRIES", "FUNCTION"),
+        ("DISK", "SHARED", "VALUES", "RATIO", "ENTRIES", "FUNCTION"),
         [
-            row(size(item.stored), size(item.shared), size(item.raw), item.entries, item.function)
+            row(
+                size(item.stored),
+                size(item.shared),
+                size(item.values),
+                f"{item.ratio:.1f}",
+                item.entries,
+                item.function,
+            )
             for item in found
         ],
-        right=("DISK", "SHARED", "VALUES", "ENTRIES"),
+        right=("DISK", "SHARED", "VALUES", "RATIO", "ENTRIES"),
     )

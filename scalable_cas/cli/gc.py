@@ -10,6 +10,8 @@ from scalable_cas.cli.context import DURATION, SIZE, Session, json_option, pass_
 from scalable_cas.cli.output import count, document, lines, progress, row, seconds, size, table
 from scalable_cas.ops.gc import GcPlan, GcResult, Policy, execute, plan_gc
 from scalable_cas.ops.selection import select_function
+from scalable_cas.ops.transfer.remote_gc import GRACE, RemoteGcPlan, execute_remote_gc, plan_remote_gc
+from scalable_cas.ops.transfer.repository import open_repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,17 +41,43 @@ if TYPE_CHECKING:
     "--keep-last", type=click.IntRange(min=0), metavar="N", help="Keep the newest N entries of each function."
 )
 @click.option("--function", metavar="NAME", help="Apply all of this to one function only.")
+@click.option("--remote", metavar="NAME", help="Collect there instead: what interrupted pushes left.")
+@click.option(
+    "--grace",
+    type=DURATION,
+    metavar="AGE",
+    help="With --remote: how long what nobody names stays. Default: 7d; longer than any push takes.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be dropped, and change nothing.")
 @json_option
 @pass_session
-def command(session: Session, /, dry_run: bool, as_json: bool, **options: Any) -> None:
+def command(
+    session: Session,
+    /,
+    remote: str | None,
+    grace: float | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Free space: drop entries by age, use or size.
 
     Objects that nothing needs any more go with them. Programs may run meanwhile. Without a policy only
     expired entries and objects that no entry names are dropped. Pinned entries and objects stay. MB and GB
     are powers of 1000, MiB and GiB of 1024.
+
+    With --remote nothing is dropped here. There, files that no push has named are announced first, and
+    removed by a later run, after the grace; and segments that are joined with others are removed. No entry
+    is.
     """
+    if remote is None and grace is not None:
+        raise click.UsageError("--grace goes with --remote")
+    if remote is not None and any(value is not None for value in options.values()):
+        raise click.UsageError("--remote goes with --grace and --dry-run only; no entry is dropped there")
     store = session.store()
+    if remote is not None:
+        _collect_remote(session, store, remote, GRACE if grace is None else grace, dry_run, as_json)
+        return
     if options["function"] is not None:
         (options["function"],) = set(select_function(store, options["function"]).values())
     if options["max_size"] is not None:
@@ -66,6 +94,38 @@ def command(session: Session, /, dry_run: bool, as_json: bool, **options: Any) -
     else:
         dropped = f"{count(done.entries, 'entry', 'entries')} and {count(done.objects, 'object')}"
         session.say(f"dropped {dropped}, freed {size(done.bytes)}")
+
+
+def _collect_remote(
+    session: Session, store: Store, name: str, grace: float, dry_run: bool, as_json: bool
+) -> None:
+    with open_repository(store, name) as repository:
+        plan = plan_remote_gc(repository, grace)
+        done = None if dry_run else execute_remote_gc(repository, plan)
+    if as_json:
+        document({"dry_run": dry_run, "url": repository.url, "plan": _remote_facts(plan)})
+        return
+    if dry_run:
+        lines([f"{key.replace('_', ' ')}: {value}" for key, value in _remote_facts(plan).items()])
+        session.say("nothing was changed")
+        return
+    assert done is not None
+    announced = count(len(done.condemn), "file")
+    removed = count(len(done.sweep) + len(done.segments), "file")
+    session.say(
+        f"announced {announced} that no push has named, {done.waiting:,} announced before are waiting; "
+        f"removed {removed}, freed {size(done.bytes)}"
+    )
+
+
+def _remote_facts(plan: RemoteGcPlan) -> dict[str, int]:
+    return {
+        "files_to_announce": len(plan.condemn),
+        "files_waiting": plan.waiting,
+        "files_to_remove": len(plan.sweep),
+        "bytes_to_free": plan.bytes,
+        "joined_segments_to_remove": len(plan.segments),
+    }
 
 
 def _execute(session: Session, store: Store, plan: GcPlan) -> GcResult:

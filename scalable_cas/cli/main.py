@@ -33,12 +33,16 @@ INTERRUPTED, TERMINATED = 130, 143
 SECTIONS = {
     "Everyday commands": (
         *("init", "status", "ls", "log", "show", "why", "du", "report"),
-        *("clear", "pin", "unpin", "gc", "verify", "config", "doctor"),
+        *("clear", "pin", "unpin", "gc", "verify"),
+        *("remote", "push", "pull", "trust", "bundle", "config", "doctor"),
     ),
     "Plumbing, named and behaving as git's": (
         *(
             "hash-object",
             "cat-file",
+            "ls-tree",
+            "write-tree",
+            "checkout",
             "rev-parse",
             "show-ref",
             "ls-objects",

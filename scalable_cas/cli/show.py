@@ -8,7 +8,7 @@ import click
 
 from scalable_cas import clock
 from scalable_cas.cli.context import Prefix, Session, json_option, pass_session
-from scalable_cas.cli.output import document, lines, pairs, row, seconds, size, table
+from scalable_cas.cli.output import count, document, lines, pairs, row, seconds, size, table
 from scalable_cas.errors import NothingFound
 from scalable_cas.ops.differences import shown
 from scalable_cas.ops.listing import entry, objects_of
@@ -30,6 +30,9 @@ _SECTIONS = {
     "s": "seed",
     "v": "argument",
 }
+
+#: Objects that people see: a folder may hold a million.
+_SHOWN = 100
 
 
 @click.command("show")
@@ -98,10 +101,17 @@ def _print(found: Entry, facts: dict[str, Any]) -> None:
         )
     lines(["", "objects:"])
     table(
-        ("OID", "KIND", "SIZE", "STORED", ""),
+        ("OID", "KIND", "SIZE", "STORED", "HOW", ""),
         [
-            row(o["oid"], o["kind"], o.get("size", "?"), o.get("stored", "?"), o.get("problem", ""))
-            for o in facts["objects"]
+            row(o["oid"], o["kind"], o.get("size", "?"), o.get("stored", "?"), _how(o), o.get("problem", ""))
+            for o in facts["objects"][:_SHOWN]
         ],
         right=("SIZE", "STORED"),
     )
+    if len(facts["objects"]) > _SHOWN:
+        lines([f"and {len(facts['objects']) - _SHOWN:,} more, which --json lists"])
+
+
+def _how(found: dict[str, Any]) -> str:
+    chunks = found.get("chunks")
+    return count(chunks, "chunk") if chunks else found.get("coding", "?")

@@ -6,12 +6,16 @@ import click
 
 from scalable_cas.cli.context import Session, json_option, pass_session
 from scalable_cas.cli.output import clean, count, document, lines, progress, seconds, size
+from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.repository import open_repository
+from scalable_cas.ops.transfer.restoring import restoring
 from scalable_cas.ops.verify import Finding, repair, verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from scalable_cas.api import Store
     from scalable_cas.ops.verify import Verification
 
 
@@ -23,21 +27,39 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Set damaged objects aside, restore what can be, forget what is lost.",
 )
+@click.option(
+    "--from",
+    "source",
+    metavar="REMOTE",
+    help="With --repair: fetch what is missing or damaged here from REMOTE first.",
+)
+@click.option(
+    "--remote", metavar="NAME", help="Check what lies there instead: everything is downloaded and hashed."
+)
 @json_option
 @pass_session
-def command(session: Session, quick: bool, mend: bool, as_json: bool) -> int:
+def command(
+    session: Session, quick: bool, mend: bool, source: str | None, remote: str | None, as_json: bool
+) -> int:
     """Check every object against its name, and every entry.
 
     One line for each thing that is wrong, naming the object and the entries that it affects; exit code 0
     exactly if nothing is wrong, and 1 also where --repair mended it. Without --repair nothing is changed.
+    What --remote finds is remembered: the next push sends it again.
     """
+    if source is not None and not mend:
+        raise click.UsageError("--from says where --repair fetches from; give both")
+    if remote is not None and (quick or mend):
+        raise click.UsageError("--remote goes with neither --quick nor --repair; push mends a remote")
     store = session.store()
+    if remote is not None:
+        return _verify_remote(session, store, remote, as_json=as_json)
     with progress(session, "verify") as bar:
         found = verify(store, quick=quick, progress=_told(bar))
     done: list[str] = []
     left = found
     if mend and found.findings:
-        done = repair(store, found)
+        done = _repair(store, found, source)
         left = verify(
             store, quick=True
         )  # what was damaged is not there any more: contents need no second reading
@@ -52,6 +74,51 @@ def command(session: Session, quick: bool, mend: bool, as_json: bool) -> int:
     return 1 if found.findings else 0
 
 
+def _repair(store: Store, found: Verification, source: str | None) -> list[str]:
+    if source is None:
+        return repair(store, found)
+    with open_repository(store, source) as repository:
+        repository.refresh()
+        return repair(store, found, restoring(repository))
+
+
+def _verify_remote(session: Session, store: Store, name: str, *, as_json: bool) -> int:
+    with open_repository(store, name) as repository, progress(session, "verify") as bar:
+        found = verify_remote(repository, bar)
+    if as_json:
+        document(
+            {
+                "ok": not found.findings,
+                "url": repository.url,
+                "objects": found.objects,
+                "entries": found.entries,
+                "bytes": found.bytes,
+                "requests": found.requests,
+                "seconds": found.seconds,
+                "findings": _rows(found.findings),
+            }
+        )
+    else:
+        lines(map(_line, found.findings))
+    entries = count(found.entries, "entry", "entries")
+    checked = (
+        f"{count(found.objects, 'object')} ({size(found.bytes)}) and {entries} in {seconds(found.seconds)}"
+    )
+    if found.findings:
+        wrong = count(len(found.findings), "fault")
+        session.say(f"{wrong} in {checked}; the next `scalable-cas push` of who has it sends it again")
+    else:
+        session.say(f"nothing is wrong there: checked {checked}")
+    return 1 if found.findings else 0
+
+
+def _rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
+    return [
+        {"kind": f.kind, "subject": f.subject, "detail": f.detail, "affects": list(f.affects)}
+        for f in findings
+    ]
+
+
 def _told(bar: Callable[[int, int], None] | None) -> Callable[[int, int, int], None] | None:
     if bar is None:
         return None
@@ -64,21 +131,15 @@ def _line(item: Finding) -> str:
 
 
 def _as_dict(found: Verification, done: list[str], left: Verification) -> dict[str, object]:
-    def rows(result: Verification) -> list[dict[str, object]]:
-        return [
-            {"kind": f.kind, "subject": f.subject, "detail": f.detail, "affects": list(f.affects)}
-            for f in result.findings
-        ]
-
     return {
         "ok": not left.findings,
         "objects": found.objects,
         "entries": found.entries,
         "bytes": found.bytes,
         "seconds": found.seconds,
-        "findings": rows(found),
+        "findings": _rows(found.findings),
         "repaired": done,
-        "left": rows(left),
+        "left": _rows(left.findings),
     }
 
 

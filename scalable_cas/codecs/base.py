@@ -1,13 +1,13 @@
 """Which codec encodes a value, and the seam where other packages add theirs.
 
-Safest first: bytes and text as they are, plain data, then the codecs of other packages, last pickle. A
-codec's name contains "pickle" exactly if decoding can run code; the store shows the name to the user and
-decides by it what to do with entries that came from elsewhere.
+Safest first: bytes and text as they are, plain data and values of known libraries, then the codecs of other
+packages, last pickle. A codec's name contains "pickle" exactly if decoding can run code; the store shows the
+name to the user and decides by it what to do with entries that came from elsewhere.
 """
 
 from __future__ import annotations
 
-from scalable_cas.codecs import plain
+from scalable_cas.codecs import libraries, outputs, plain
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.errors import (
     CacheWarning,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
         @property
         def name(self) -> str:
-            """1 to 64 characters of `a-z 0-9 . -`; not bytes, str, plain or pickle."""
+            """1 to 64 characters of `a-z 0-9 . -`; not one of this package's own."""
 
         def encode(self, value: Any, /) -> Encoded | None:
             """Encode a value, or return `None` if it is not this codec's."""
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Encoded", "decode", "encode", "register"]
 
 GROUP = "scalable_cas.codecs"
-_OWN_NAMES = ("bytes", "str", "plain", "pickle")
+_OWN_NAMES = frozenset({"bytes", "str", "plain", "pickle", *outputs.NAMES, *libraries.CODECS})
 
 _registered: dict[str, Codec] = {}
 _scanned = False
@@ -88,18 +88,23 @@ def encode(value: object) -> Encoded:
     return pickled.encode(value)
 
 
-def decode(codec: str, head: bytes | memoryview, buffers: Sequence[Any], *, trusted: bool) -> Any:
+def decode(
+    codec: str, head: bytes | memoryview, buffers: Sequence[Any], *, trusted: bool, writable: bool = True
+) -> Any:
     """Decode what `encode` made. `trusted` says that the bytes were made here or signed by somebody trusted.
 
-    A writable buffer may become the memory of the value.
+    A writable buffer may become the memory of the value; one that is read-only is copied, unless
+    `writable=False` lets arrays be read-only views.
 
     Raises:
         MalformedObject: the bytes are not such a value, or a class they need has gone or changed.
         UntrustedEntry: not trusted, and decoding could run code.
-        UnknownCodec: no such codec is installed.
+        UnknownCodec: no such codec is installed, or not the library whose value it is.
     """
     if codec == "plain":
         return plain.decode(head, buffers, trusted=trusted)
+    if codec in libraries.CODECS:
+        return plain.decode(head, buffers, trusted=trusted, codec=codec, writable=writable)
     if codec in {"bytes", "str"}:
         return _decode_raw(codec, head, buffers)
     if codec == "pickle":
@@ -128,13 +133,17 @@ def register(codec: Codec) -> None:
     Raises:
         ValueError: its name is not allowed, or taken by another codec.
     """
-    name = _checked_name(codec)
+    name = check_name(codec.name)
     if _registered.setdefault(name, codec) is not codec:
         raise ValueError(f"there is a codec {name!r} already; choose another name")
 
 
-def _checked_name(codec: Codec) -> str:
-    name = codec.name
+def check_name(name: str) -> str:
+    """Return the name of a codec of another package if it may be called so.
+
+    Raises:
+        ValueError: it may not.
+    """
     text = name.replace(".", "").replace("-", "")
     if not (1 <= len(name) <= 64 and text.isascii() and text.isalnum() and name == name.lower()):
         raise ValueError(f"{name!r} cannot name a codec; use a-z, 0-9, dot and dash, at most 64 of them")
@@ -157,7 +166,7 @@ def _others() -> dict[str, Codec]:
             try:
                 found = point.load()
                 codec: Codec = found() if isinstance(found, type) else found
-                _registered.setdefault(_checked_name(codec), codec)
+                _registered.setdefault(check_name(codec.name), codec)
             except Exception as error:  # noqa: BLE001
                 # Broad with reason: code of another package. A call of the user's must not fail for it;
                 # values are stored as if the package were not installed.

@@ -13,7 +13,7 @@ from struct import Struct
 
 from msgpack import Timestamp, unpackb
 
-from scalable_cas.codecs import classes, stdlib, tags
+from scalable_cas.codecs import classes, libraries, stdlib, tags
 from scalable_cas.codecs.lowering import KEYS
 from scalable_cas.errors import UntrustedEntry
 
@@ -38,19 +38,47 @@ class Mark:
         self.make = make
 
 
+class Memory:
+    """A buffer that a value of a library is to own, until that value is made."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self, buffer: Any) -> None:
+        self.buffer = buffer
+
+
 class Reader:
     """The state of reading one head.
 
     `unused` counts marks and class descriptions that stand where none may stand: each is counted when it is
     read and taken off when the array that it starts is finished. At the end it is zero, or one of them is in
-    the value.
+    the value. Memory counts as they do until a value of a library takes it.
+
+    `libraries` lets such values be read, `found` says that one was, and `writable` that their memory is to be
+    writable.
     """
 
-    __slots__ = ("buffers", "classes", "own_hash", "trusted", "unused")
+    __slots__ = (
+        "buffers",
+        "classes",
+        "found",
+        "libraries",
+        "own_hash",
+        "taken",
+        "trusted",
+        "unused",
+        "writable",
+    )
 
-    def __init__(self, buffers: Sequence[Any], *, trusted: bool) -> None:
+    def __init__(
+        self, buffers: Sequence[Any], *, trusted: bool, libraries: bool = False, writable: bool = True
+    ) -> None:
         self.buffers = buffers
         self.trusted = trusted
+        self.libraries = libraries
+        self.found = False
+        self.writable = writable
+        self.taken: dict[int, bytes | None] = {}  # buffers that are bytes objects by now, or memory: None
         self.classes: list[KnownClass] = []
         self.own_hash: set[type] = set()  # of untrusted values: classes whose instances only code can hash
         self.unused = 0
@@ -117,6 +145,32 @@ class Reader:
             raise ValueError("a key twice")
         return value
 
+    def own(self, number: int) -> Memory:
+        """Return a buffer as memory of one value. Two values on one buffer would change each other."""
+        if not self.libraries or number in self.taken:
+            raise ValueError("memory that no value may have")
+        self.taken[number] = None
+        self.unused += 1
+        return Memory(self.buffers[number])
+
+    def memory(self, part: Any, size: int | None = None) -> memoryview:
+        """Return the bytes of a part that is memory, in the head or in a buffer.
+
+        Raises:
+            TypeError, ValueError: it is none, or not of `size` bytes.
+        """
+        if type(part) is Memory:
+            self.unused -= 1
+            view = memoryview(part.buffer)
+            view = view if view.format == "B" and view.ndim == 1 else view.cast("B")
+        elif type(part) is bytes:
+            view = memoryview(part)
+        else:
+            raise TypeError("memory is missing")
+        if size is not None and len(view) != size:
+            raise ValueError(f"memory of {len(view)} bytes where {size} belong")
+        return view
+
     def may_hash(self, items: Any) -> None:
         """Let items be hashed.
 
@@ -151,8 +205,26 @@ def _raise_singleton(_reader: Reader, data: bytes) -> Any:
 
 
 def _raise_buffer(reader: Reader, data: bytes) -> bytes:
-    buffer = reader.buffers[_INDEX.unpack(data)[0]]
-    return buffer if type(buffer) is bytes else bytes(buffer)
+    number = _INDEX.unpack(data)[0]
+    # One object for all places that name the buffer: a head of foreign bytes can name it thousands of times.
+    content = reader.taken.get(number)
+    if content is None:
+        if number in reader.taken:
+            raise ValueError("a buffer that is the memory of another value")
+        buffer = reader.buffers[number]
+        content = reader.taken[number] = buffer if type(buffer) is bytes else bytes(buffer)
+    return content
+
+
+def _raise_memory(reader: Reader, data: bytes) -> Memory:
+    return reader.own(_INDEX.unpack(data)[0])
+
+
+def _raise_library(reader: Reader, items: list[Any]) -> Any:
+    if not reader.libraries:
+        raise ValueError("a tag that the plain codec does not have")
+    reader.found = True
+    return libraries.raise_library(reader, items)
 
 
 def _raise_set(reader: Reader, items: list[Any]) -> set[Any]:
@@ -196,6 +268,7 @@ _LEAVES: dict[int, RaiseLeaf] = {
     tags.COMPLEX: _raise_complex,
     tags.SINGLETON: _raise_singleton,
     tags.BUFFER: _raise_buffer,
+    tags.MEMORY: _raise_memory,
     **stdlib.LEAVES,
 }
 
@@ -207,5 +280,6 @@ _MARKS: dict[int, Mark] = {
     tags.RANGE: Mark(_raise_range),
     tags.SLICE: Mark(_raise_slice),
     tags.BYTEARRAY: Mark(_raise_bytearray),
+    tags.LIBRARY: Mark(_raise_library),
     **{code: Mark(make) for code, make in (stdlib.NODES | classes.NODES).items()},
 }

@@ -78,15 +78,16 @@ class Lowering:
 
     `buffers` collects what leaves the head, or is `None` to keep all in it. `wide` is set if an int does not
     fit 64 bits: then every int is looked at, which is left to a second walk because it is rare and slow.
-    `tagged` becomes true with the first tag.
+    `tagged` becomes true with the first tag, `libraries` with the first value of a library.
     """
 
-    __slots__ = ("_found", "_seen", "buffers", "classes", "depth", "leaves", "orders", "tagged")
+    __slots__ = ("_found", "_seen", "buffers", "classes", "depth", "leaves", "libraries", "orders", "tagged")
 
     def __init__(self, buffers: list[Any] | None, *, wide: bool, within: Lowering | None = None) -> None:
         self.buffers = buffers
         self.leaves = _LEAVES_BUT_INT if wide else LEAVES
         self.tagged = False
+        self.libraries = False
         self.classes: dict[tuple[Shape, tuple[str, ...]], int] = {}
         self._found: dict[type, Lower] = {}
         self._seen: set[int] = set()
@@ -142,6 +143,24 @@ class Lowering:
         self.tagged = True
         return ExtType(code, data)
 
+    def library(self, name: str, *parts: Any) -> list[Any]:
+        """Return the array of a value of a library. `parts` are lowered already."""
+        self.tagged = self.libraries = True
+        return [MARK[tags.LIBRARY], name, *parts]
+
+    def memory(self, view: bytes | memoryview) -> Any:
+        """Return what stands for memory that a value of a library owns: bytes in the head if it is small,
+        else the number of a buffer.
+
+        Not a copy: a buffer is a view of the live value. Its item size is that of its elements, which is how
+        a store knows where it may cut and what it may shuffle.
+        """
+        size = view.nbytes if type(view) is memoryview else len(view)
+        if size < OUT_OF_BAND or self.buffers is None:
+            return bytes(view)
+        self.buffers.append(view)
+        return self.leaf(tags.MEMORY, _INDEX.pack(len(self.buffers) - 1))
+
     def by_bytes(self, items: set[Any] | frozenset[Any]) -> list[Any]:
         """Return the items of a set in the order of their bytes, the only order that does not depend on the
         process.
@@ -164,9 +183,9 @@ class Lowering:
             return pack(Lowering(None, wide=True, within=self).lower(item))
 
     def _find(self, kind: type) -> Lower:
-        from scalable_cas.codecs import classes, stdlib
+        from scalable_cas.codecs import classes, libraries, stdlib
 
-        function = stdlib.lower_for(kind)
+        function = stdlib.lower_for(kind) or libraries.lower_for(kind)
         if function is not None:
             TABLE[kind] = function
             return function

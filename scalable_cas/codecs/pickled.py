@@ -28,6 +28,8 @@ NAME = "pickle"
 _PROTOCOL = 5  # the first with out-of-band buffers; every supported Python has it
 
 _READ_ONLY, _WRITABLE = b"\x00", b"\x01"
+#: Formats of numbers to which a view of bytes can be cast.
+_NUMBERS = frozenset("hHiIlLqQefd")
 
 #: Builtin types that cloudpickle would rebuild as something else: a memoryview as bytes, a view of a dict as
 #: one of another dict. By name, because `collections` need not be loaded for the views of an OrderedDict.
@@ -61,7 +63,9 @@ def encode(value: object) -> Encoded:
         view = buffer.raw()
         if view.nbytes < OUT_OF_BAND:
             return True
-        buffers.append(view)
+        form = memoryview(buffer).format
+        # numbers stay numbers, so that the store may compress them as such
+        buffers.append(view.cast(form) if form in _NUMBERS else view)  # type: ignore[call-overload]
         return False
 
     try:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from msgpack import unpackb
 
+from scalable_cas.codecs import libraries
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.codecs.lowering import LEAVES, Lowering, pack
 from scalable_cas.codecs.tags import TAGGED
-from scalable_cas.errors import MalformedObject, UntrustedEntry
+from scalable_cas.errors import MalformedObject, MissingLibrary, ScalableCasError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ def _all_leaves(items: Iterable[object]) -> bool:
 
 
 def _encode(value: object, *, wide: bool) -> Encoded:
-    buffers: list[bytes] = []
+    buffers: list[bytes | memoryview] = []
     state = Lowering(buffers, wide=wide)
     head = pack(state.lower(value))
-    return Encoded(NAME, _TAGGED_PREFIX + head if state.tagged else head, tuple(buffers))
+    name = libraries.codec_of(type(value)) if state.libraries else NAME
+    return Encoded(name, _TAGGED_PREFIX + head if state.tagged else head, tuple(buffers))
 
 
 def unpack(head: bytes | memoryview) -> Any:
@@ -75,15 +77,24 @@ def unpack(head: bytes | memoryview) -> Any:
     return decode(head, (), trusted=True)
 
 
-def decode(head: bytes | memoryview, buffers: Sequence[Any], *, trusted: bool) -> Any:
+def decode(
+    head: bytes | memoryview,
+    buffers: Sequence[Any],
+    *,
+    trusted: bool,
+    codec: str = NAME,
+    writable: bool = True,
+) -> Any:
     """Decode a value.
 
     With `trusted=False` no code of a class or module is run and nothing is imported but the standard
-    library's own modules of plain types.
+    library's own modules of plain types. `codec` names the codec of a library, or `data`: then values of the
+    known libraries are read too. With `writable=False` arrays may be read-only views of the buffers.
 
     Raises:
         MalformedObject: the bytes are not such a value, or a class that they name has gone or changed.
         UntrustedEntry: not trusted, and decoding would import or run code.
+        MissingLibrary: a library whose value this is, or holds, is not installed.
     """
     global _reader
     if _reader is None:
@@ -93,19 +104,27 @@ def decode(head: bytes | memoryview, buffers: Sequence[Any], *, trusted: bool) -
         _reader = Reader
     tagged = len(head) > 0 and head[0] == TAGGED
     try:
-        return _reader(buffers, trusted=trusted).read(head[1:] if tagged else head)
-    except (MalformedObject, UntrustedEntry):
+        reader = _reader(buffers, trusted=trusted, libraries=codec != NAME, writable=writable)
+        value = reader.read(head[1:] if tagged else head)
+    except ScalableCasError:
         raise
+    except ImportError as error:
+        if codec != NAME and error.name:
+            raise MissingLibrary(error.name) from error
+        raise _malformed(error, codec) from error
     except Exception as error:
         # Broad with reason: hashing a trusted key runs the user's code, and foreign bytes reach the
-        # constructors of a dozen types, each with errors of its own (zoneinfo alone has four). All of them
+        # constructors of dozens of types, each with errors of its own (zoneinfo alone has four). All of them
         # mean: not a value we wrote.
-        raise _malformed(error) from error
+        raise _malformed(error, codec) from error
+    if codec != NAME and (not reader.found or libraries.codec_of(type(value)) != codec):
+        raise MalformedObject(f"{codec} value", "it is a value of another codec")
+    return value
 
 
 def _no_tag(_code: int, _data: bytes) -> object:
     raise ValueError("a tag in a value without tags")
 
 
-def _malformed(error: Exception) -> MalformedObject:
-    return MalformedObject("plain value", str(error) or type(error).__name__)
+def _malformed(error: Exception, codec: str = NAME) -> MalformedObject:
+    return MalformedObject(f"{codec} value", str(error) or type(error).__name__)

@@ -38,6 +38,7 @@ ZONE = 9
 DECIMAL = 10
 UUID = 11
 PATH = 12
+MEMORY = 13
 
 # Marks: without payload, first in an array whose other items are the value's parts.
 TUPLE = 32
@@ -59,9 +60,10 @@ TIMEZONE = 47
 AWARE = 48
 CLASS = 49
 INSTANCE = 50
+LIBRARY = 51
 
 #: What starts the array of a marked value, ready made.
-MARK = {code: ExtType(code, b"") for code in range(TUPLE, INSTANCE + 1)}
+MARK = {code: ExtType(code, b"") for code in range(TUPLE, LIBRARY + 1)}
 
 
 class NotPlain(Exception):

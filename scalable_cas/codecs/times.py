@@ -111,14 +111,31 @@ def _zone(state: Lowering, value: Any) -> Any:
 
 
 def _raise_zone(_reader: Reader, data: bytes) -> Any:
+    return zone_of(data.decode("ascii"))
+
+
+def zone_of(key: str) -> Any:
+    """Return the zone of a key that may be foreign.
+
+    Raises:
+        ValueError, zoneinfo.ZoneInfoNotFoundError: there is none.
+    """
     import zoneinfo
 
-    key = data.decode("ascii")
+    return zoneinfo.ZoneInfo(zone_key(key))
+
+
+def zone_key(key: str) -> str:
+    """Return the key of a time zone if it is nothing else.
+
+    Raises:
+        ValueError: it could lead somewhere else.
+    """
     # A key is a path below the time zone folders, or a resource of the `tzdata` package. zoneinfo refuses
     # what leads out of them; no dot at all also keeps it from naming a module of that package.
     if not key.replace("/", "").replace("_", "").replace("-", "").replace("+", "").isalnum():
         raise ValueError("not the key of a time zone")
-    return zoneinfo.ZoneInfo(key)
+    return key
 
 
 #: By module and qualified name of the type.

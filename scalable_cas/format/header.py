@@ -10,19 +10,24 @@ from struct import Struct
 from zlib import crc32
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.compression import compress, decompress, decompress_stream
-from scalable_cas.format.kinds import KIND_NAMES
+from scalable_cas.format.compression import compress_as, decompress, decompress_stream, plan
+from scalable_cas.format.kinds import BLOB, KIND_NAMES
+from scalable_cas.format.shuffle import ITEMS, unshuffle_into
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    Content = bytes | bytearray | memoryview
+
 HEADER_BYTES = 64
+NAME = slice(28, 60)  # where the name stands in a header
 PIECE = 1 << 20  # bytes: as fast as any larger piece, and stays in the cache
 RAW = 0
 ZSTD = 1
 ZSTD_DICT = 2  # reserved for packs
+CHUNKED = 3  # the payload is a list of blobs that make up this one: format/chunking.py
 NO_FILTER = 0
 # of the flag byte: an unknown bit here refuses the object; the low nibble may be ignored
 MUST_UNDERSTAND = 0xF0
@@ -33,7 +38,8 @@ _VERSION = 1
 # after the frame: magic, version, kind, coding, filter, flags, reserved, raw size (u48), stored size (u48),
 # digest, CRC-32
 _FIXED = Struct("<2sBBBBBB6s6s32s")
-_LARGEST = (1 << 48) - 1
+#: Bytes of content, at most.
+LARGEST = (1 << 48) - 1
 
 
 class Header:
@@ -86,45 +92,90 @@ def unpack(data: bytes | memoryview) -> Header:
         raise MalformedObject("object header", f"version {version} is not known here")
     if kind not in KIND_NAMES:
         raise MalformedObject("object header", f"kind {kind} is not known here")
-    if coding not in (RAW, ZSTD) or filter_ != NO_FILTER or flags & MUST_UNDERSTAND:
+    known = coding in (RAW, ZSTD) or (coding == CHUNKED and kind == BLOB)
+    if filter_ != NO_FILTER:
+        known = coding == ZSTD and filter_ in ITEMS
+    if not known or flags & MUST_UNDERSTAND:
         raise MalformedObject(
             "object header", f"coding {coding}, filter {filter_}, flags {flags:#x} are not known here"
         )
     return Header(kind, coding, filter_, int.from_bytes(raw, "little"), int.from_bytes(stored, "little"), oid)
 
 
-def encode(
-    kind: int, oid: bytes, content: bytes | bytearray | memoryview
-) -> tuple[Header, bytes | bytearray | memoryview]:
+def encode(kind: int, oid: bytes, content: Content, item: int = 1) -> tuple[Header, Content]:
     """Return the header and the payload under which ``content`` is stored: one zstd frame where that gains,
-    else the content itself.
+    else the content itself. ``item``: the size in bytes of the numbers that it is made of.
 
     Raises:
         MalformedObject: more than 2**48 - 1 bytes.
     """
-    if len(content) > _LARGEST:
+    return encode_as(kind, oid, content, plan(content, item))
+
+
+def encode_as(kind: int, oid: bytes, content: Content, filter_: int | None) -> tuple[Header, Content]:
+    """The same for content whose way is known: a filter, or None for raw; raw too where it gains nothing.
+
+    Raises:
+        MalformedObject: as `encode`.
+    """
+    if len(content) > LARGEST:
         raise MalformedObject("object", f"{len(content)} bytes are more than the format can hold")
-    packed = compress(content)
-    payload = content if packed is None else packed
-    coding = RAW if packed is None else ZSTD
-    return Header(kind, coding, NO_FILTER, len(content), len(payload), oid), payload
+    packed = compress_as(content, filter_) if filter_ is not None else None
+    if packed is None or filter_ is None:
+        return Header(kind, RAW, NO_FILTER, len(content), len(content), oid), content
+    return Header(kind, ZSTD, filter_, len(content), len(packed), oid), packed
+
+
+def check_sizes(header: Header, length: int) -> None:
+    """Compare a header with the ``length`` of the payload that stands behind it.
+
+    Raises:
+        MalformedObject: they do not fit.
+    """
+    if length != header.stored_size:
+        raise MalformedObject(
+            "object", f"{length} bytes are stored where the header says {header.stored_size}"
+        )
+    if header.coding == RAW and header.raw_size != header.stored_size:
+        raise MalformedObject("object header", "a raw object with two sizes")
 
 
 def decode(header: Header, payload: bytes | memoryview) -> bytes | memoryview:
     """Return the content behind ``payload``. The digest is the caller's to check.
 
     Raises:
-        MalformedObject: the payload's length or frame does not fit the header.
+        MalformedObject: the payload's length or frame does not fit the header, or it is a list of chunks.
     """
-    if len(payload) != header.stored_size:
-        raise MalformedObject(
-            "object", f"{len(payload)} bytes are stored where the header says {header.stored_size}"
-        )
+    check_sizes(header, len(payload))
     if header.coding == RAW:
-        if header.raw_size != header.stored_size:
-            raise MalformedObject("object header", "a raw object with two sizes")
         return payload
-    return decompress(payload, header.raw_size)
+    if header.coding != ZSTD:
+        raise MalformedObject("object", "it is stored in chunks")
+    content = decompress(payload, header.raw_size)
+    if not header.filter:
+        return content
+    whole = memoryview(bytearray(header.raw_size))
+    unshuffle_into(content, header.filter, whole)
+    return whole
+
+
+def decode_into(header: Header, payload: bytes | memoryview, target: memoryview) -> None:
+    """`decode` into ``target``, which is as long as the content.
+
+    Raises:
+        MalformedObject: as `decode`.
+    """
+    check_sizes(header, len(payload))
+    if len(target) != header.raw_size:
+        raise MalformedObject("object", f"{header.raw_size} bytes where {len(target)} are expected")
+    if header.coding == RAW:
+        target[:] = payload
+    elif header.coding == ZSTD and header.filter:
+        unshuffle_into(decompress(payload, header.raw_size), header.filter, target)
+    elif header.coding == ZSTD:
+        target[:] = decompress(payload, header.raw_size)
+    else:
+        raise MalformedObject("object", "it is stored in chunks")
 
 
 def decode_stream(header: Header, file: BinaryIO) -> Iterator[memoryview]:
@@ -140,5 +191,10 @@ def decode_stream(header: Header, file: BinaryIO) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(min(PIECE, max(header.raw_size, 1))))
         while count := file.readinto(buffer):  # type: ignore[attr-defined]
             yield buffer[:count]
+        return
+    if header.coding != ZSTD:
+        raise MalformedObject("object", "it is stored in chunks")
+    if header.filter:  # nothing of it is known before all is there
+        yield memoryview(decode(header, file.read(header.stored_size + 1)))
         return
     yield from decompress_stream(file, header.raw_size)

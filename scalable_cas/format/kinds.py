@@ -41,12 +41,13 @@ def object_id(kind: int, content: bytes | bytearray | memoryview, threads: int =
         if kind == BLOB:
             return blake3(content).digest()
         return blake3(content, key=KIND_KEYS[kind]).digest()
-    workers = threads
     if kind == BLOB:
-        return blake3(content, max_threads=workers).digest()
-    return blake3(content, key=KIND_KEYS[kind], max_threads=workers).digest()
+        return blake3(content, max_threads=threads).digest()
+    return blake3(content, key=KIND_KEYS[kind], max_threads=threads).digest()
 
 
-def hasher(kind: int) -> blake3:
-    """A running hash for content of ``kind`` that arrives in pieces."""
-    return blake3() if kind == BLOB else blake3(key=KIND_KEYS[kind])
+def hasher(kind: int, threads: int = 1) -> blake3:
+    """A running hash for content of ``kind`` that arrives in pieces; ``threads`` as in `object_id`."""
+    if kind == BLOB:
+        return blake3(max_threads=threads)
+    return blake3(key=KIND_KEYS[kind], max_threads=threads)

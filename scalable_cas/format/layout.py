@@ -17,12 +17,8 @@ SEGMENT_SUFFIX = ".seg"
 
 #: Features that this program knows, per operation. A store that names another one is refused for that
 #: operation, by name.
-KNOWN_FEATURES: dict[str, frozenset[str]] = {
-    "read": frozenset(),
-    "write": frozenset(),
-    "gc": frozenset(),
-    "verify": frozenset(),
-}
+FEATURES = frozenset(("chunked", "shuffle"))
+KNOWN_FEATURES: dict[str, frozenset[str]] = dict.fromkeys(("read", "write", "gc", "verify"), FEATURES)
 
 
 def object_path(oid: bytes) -> str:
@@ -56,6 +52,19 @@ class StoreFormat:
         import json
 
         return _TEMPLATE % (self.store_id.hex().encode(), json.dumps(self.features).encode())
+
+    def uses(self, feature: str) -> bool:
+        """Whether every operation asks for a feature."""
+        return all(feature in self.features.get(operation, ()) for operation in KNOWN_FEATURES)
+
+    def with_feature(self, feature: str) -> StoreFormat:
+        """The same for a store that uses one more feature, which every operation must know: whoever does not
+        would take such objects for damaged ones, and their parts for garbage.
+        """
+        more = {name: set(self.features.get(name, ())) | {feature} for name in KNOWN_FEATURES}
+        return StoreFormat(
+            self.store_id, {**self.features, **{name: sorted(found) for name, found in more.items()}}
+        )
 
     def check(self, operation: str, path: str) -> None:
         """Refuse ``operation`` ("read", "write", "gc" or "verify") if the store uses a feature that it needs

@@ -96,20 +96,28 @@ class Table:
         return low
 
 
+def begin() -> bytes:
+    """The first bytes of every pack."""
+    return _FIRST
+
+
+def finish(members: Sequence[Member], at: int) -> bytes:
+    """What follows the objects, the last of which ends ``at``: the table and the end."""
+    rows = b"".join(sorted(_ROW.pack(item.oid, item.offset, item.length, item.crc) for item in members))
+    return rows + _sealed(_END.pack(_END_MAGIC, len(members), at, crc32(rows)))
+
+
 def assemble(objects: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
     """The bytes of a pack with these (name, encoded object), each name once, and each one's offset and
     length.
     """
     at = HEAD_BYTES
-    places: dict[bytes, tuple[int, int]] = {}
-    table = []
+    members = []
     for oid, data in objects:
-        places[oid] = at, len(data)
-        table.append(_ROW.pack(oid, at, len(data), crc32(data)))
+        members.append(Member(oid, at, len(data), crc32(data)))
         at += len(data)
-    rows = b"".join(sorted(table))
-    end = _sealed(_END.pack(_END_MAGIC, len(objects), at, crc32(rows)))
-    return b"".join((_FIRST, *(data for _, data in objects), rows, end)), places
+    content = b"".join((_FIRST, *(data for _, data in objects), finish(members, at)))
+    return content, {item.oid: (item.offset, item.length) for item in members}
 
 
 def end_of(size: int, end: bytes) -> tuple[int, int, int]:

@@ -27,7 +27,9 @@ TAG_BYTES = 16
 #: content, inode and change time (ns) of the object's file, name, code fingerprint
 REF = Struct("<16sBBBBIQfQQQ32s8s")
 REF_FIXED = REF.size
-FLAGS_AT, CODEC_AT = 16, 17
+FLAGS_AT, CODEC_AT, _LENGTH_AT = 16, 17, 20
+#: What follows the copy in the row of a foreign entry that was signed: the key.
+SIGNER_BYTES = 32
 #: The row of an object: place, kind, coding, 0, size of the content, stored size, epoch of the last
 #: publication that named it.
 OBJECT = Struct("<BBBBQQQ")
@@ -54,7 +56,20 @@ PACKED = 4  # inode and time of change are those of the pack that holds the root
 #: The code fingerprint of an entry whose code is not known.
 UNKNOWN_CODE = bytes(8)
 
-CODEC_NUMBERS = {"plain": 1, "bytes": 2, "str": 3, "pickle": 4}
+CODEC_NUMBERS = {
+    "plain": 1,
+    "bytes": 2,
+    "str": 3,
+    "pickle": 4,
+    "data": 5,
+    "numpy": 6,
+    "pandas": 7,
+    "arrow": 8,
+    "polars": 9,
+    "scipy": 10,
+    "xarray": 11,
+    "torch": 12,
+}
 CODEC_OTHER = 0  # the record holds the name
 
 
@@ -73,8 +88,14 @@ def pack_ref(
     oid: bytes,
     inline: bytes | None,
     code: bytes = UNKNOWN_CODE,
+    signer: bytes = b"",
 ) -> bytes:
-    """The row of a ref under ``rowkey`` (40 bytes), tagged with the user's key ``secret`` (32 bytes)."""
+    """The row of a ref under ``rowkey`` (40 bytes), tagged with the user's key ``secret`` (32 bytes).
+
+    ``signer``: of a foreign entry, the 32-byte public key whose signature was checked; empty if none was. It
+    stands in the row and not only in the record, because the tag covers the row: what decides whether a
+    pickle is decoded must not be a byte that anybody could change.
+    """
     length = 0 if inline is None else len(inline)
     bits = flags | (HAS_INLINE if inline is not None else 0)
     fixed = REF.pack(
@@ -92,8 +113,21 @@ def pack_ref(
         oid,
         code,
     )[TAG_BYTES:]
-    body = fixed + (inline or b"")
+    body = fixed + (inline or b"") + signer
     return ref_tag(rowkey, body, secret) + body
+
+
+def inline_of(row: bytes) -> memoryview | None:
+    """The copy of the root's content in a ref's row, or None if there is none, or not all of it."""
+    flags, length = row[FLAGS_AT], int.from_bytes(row[_LENGTH_AT : _LENGTH_AT + 4], "little")
+    copy = memoryview(row)[REF_FIXED : REF_FIXED + length]
+    return copy if flags & HAS_INLINE and len(copy) == length else None
+
+
+def signer_of(row: bytes) -> bytes:
+    """The public key (32 bytes) that signed the entry of a foreign row; empty if nobody did."""
+    at = REF_FIXED + int.from_bytes(row[_LENGTH_AT : _LENGTH_AT + 4], "little")
+    return row[at:] if row[FLAGS_AT] & FOREIGN and len(row) == at + SIGNER_BYTES else b""
 
 
 def code_mark(forms: Sequence[str]) -> bytes:
@@ -132,6 +166,10 @@ def pack_object(
     if pack:
         return OBJECT.pack(PACK, kind, coding, 0, size, stored, epoch) + IN_PACK.pack(pack, offset)
     return OBJECT.pack(LOOSE, kind, coding, 0, size, stored, epoch)
+
+
+#: The row of an object in a pack, as one: place, kind, coding, 0, size, stored size, epoch, pack, offset.
+PACKED_OBJECT = Struct(OBJECT.format + IN_PACK.format.lstrip("<"))
 
 
 class ObjectRow:

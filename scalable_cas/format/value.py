@@ -7,7 +7,7 @@ from __future__ import annotations
 from struct import Struct
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.kinds import BLOB, LIST
+from scalable_cas.format.kinds import BLOB, LIST, TREE
 
 VERSION = 1
 _COUNT = Struct("<I")
@@ -20,8 +20,14 @@ MOST_BUFFERS = 1 << 24
 PLAIN_PREFIX = b"\x01\x05plain\x00\x00\x00\x00"
 
 
+#: Bytes from which `measure` can tell how long the table of buffers is: the longest codec's name, and six.
+START_BYTES = 6 + 255
+
+
 class BufferRef:
-    """One out-of-band buffer: an object of ``kind`` (blob or list) named ``oid`` with ``size`` bytes."""
+    """One out-of-band buffer: an object of ``kind`` (blob, list, or tree for a folder) named ``oid`` with
+    ``size`` bytes.
+    """
 
     __slots__ = ("kind", "oid", "size")
 
@@ -53,6 +59,18 @@ def pack(codec: str, head: bytes | memoryview, buffers: tuple[BufferRef, ...] = 
     return b"".join(parts)
 
 
+def measure(start: bytes | bytearray) -> int:
+    """How many bytes of a value's content tell all its buffers; from its first `START_BYTES` or all of it.
+
+    Raises:
+        MalformedObject: not the start of such content.
+    """
+    if len(start) < 6 or start[0] != VERSION or len(start) < 6 + start[1]:
+        raise MalformedObject("value", "its version is not known here, or it ends inside its own head")
+    count: int = _COUNT.unpack_from(start, 2 + start[1])[0]
+    return 6 + start[1] + count * _BUFFER.size
+
+
 def unpack(content: bytes | memoryview) -> ValueObject:
     """Parse the content of a value object.
 
@@ -75,6 +93,6 @@ def unpack(content: bytes | memoryview) -> ValueObject:
     if count > MOST_BUFFERS or end > len(view):
         raise MalformedObject("value", f"it claims {count} buffers")
     buffers = tuple(BufferRef(kind, oid, size) for kind, _, size, oid in _BUFFER.iter_unpack(view[at:end]))
-    if any(item.kind not in (BLOB, LIST) for item in buffers):
-        raise MalformedObject("value", "a buffer that is neither blob nor list")
+    if any(item.kind not in (BLOB, LIST, TREE) for item in buffers):
+        raise MalformedObject("value", "a buffer that is neither blob, list nor tree")
     return ValueObject(codec, view[end:], buffers)

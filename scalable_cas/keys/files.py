@@ -53,15 +53,16 @@ def _settled(path: str, read: Callable[[str], T]) -> T:
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def file_digest(path: str | os.PathLike[str]) -> tuple[bytes, int]:
-    """BLAKE3 of a file's bytes (32 bytes) and its size. Links are followed.
+def file_digest(path: str | os.PathLike[str], *, anew: bool = False) -> tuple[bytes, int]:
+    """BLAKE3 of a file's bytes (32 bytes) and its size. Links are followed. ``anew``: read it also where its
+    stat is known.
 
     Raises:
         MissingInput: there is no such file, or it is a directory, a FIFO, a device or a socket.
         InputChanged: it changes while it is being read.
         OSError: it cannot be read.
     """
-    digest, signature = _settled(os.fspath(path), _read_file)
+    digest, signature = _settled(os.fspath(path), _read_anew if anew else _read_file)
     return digest, signature[2]
 
 
@@ -110,6 +111,14 @@ def _absolute(path: str) -> str:
 
 
 def _read_file(path: str) -> tuple[bytes, Signature]:
+    return _content(path, _regular(path))
+
+
+def _read_anew(path: str) -> tuple[bytes, Signature]:
+    return _read_regular(path, memory.trust(path, _regular(path)), look=False)
+
+
+def _regular(path: str) -> os.stat_result:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -119,7 +128,7 @@ def _read_file(path: str) -> tuple[bytes, Signature]:
     if not _is_regular(found.st_mode):
         kind = "a directory; declare DirType" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise MissingInput(path, "FileType", f"is {kind}")
-    return _content(path, found)
+    return found
 
 
 def _content(path: str, found: os.stat_result) -> tuple[bytes, Signature]:
@@ -133,7 +142,7 @@ def _content(path: str, found: os.stat_result) -> tuple[bytes, Signature]:
     return _read_regular(path, trust)
 
 
-def _read_regular(path: str, trust: Trust | None = None) -> tuple[bytes, Signature]:
+def _read_regular(path: str, trust: Trust | None = None, *, look: bool = True) -> tuple[bytes, Signature]:
     began = clock.now_ns() if trust is not None else 0
     try:
         descriptor = os.open(
@@ -146,7 +155,7 @@ def _read_regular(path: str, trust: Trust | None = None) -> tuple[bytes, Signatu
         if not _is_regular(before.st_mode):
             raise Changed
         signature = signature_of(before)
-        if trust is not None and trust[2]:
+        if trust is not None and trust[2] and look:
             digest = memory.find(path, signature, trust)
             if digest is not None:
                 return digest, signature

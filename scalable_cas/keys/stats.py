@@ -84,6 +84,11 @@ class Memory:
 
     def trust(self, path: str, found: os.stat_result) -> Trust | None:
         """How far the stat of a file can be trusted; None: its content has to be read."""
+        trust = self.trust_in_device(path, found)
+        return None if trust is None or found.st_size < trust[1] else trust
+
+    def trust_in_device(self, path: str, found: os.stat_result) -> Trust | None:
+        """The same for what lies beside it, of whatever size."""
         rows = self.rows
         if rows is None:
             return None
@@ -95,7 +100,7 @@ class Memory:
             trust = self._devices[found.st_dev]
         except KeyError:
             trust = self._devices[found.st_dev] = rows.trust(_absolute(path))
-        return None if trust is None or found.st_size < trust[1] else trust
+        return trust
 
     def find(self, path: str, seen: Signature, trust: Trust) -> bytes | None:
         """The digest of the file at ``path``, whose stat is ``seen`` now; None: read it."""
@@ -135,16 +140,22 @@ def _absolute(path: str) -> str:
 
 def _is_mapped(inode: int) -> bool:
     """Whether this process has a shared memory map of a file with this inode number. 50 µs."""
-    wanted = b"%d" % inode
+    mapped = mapped_inodes()
+    return mapped is None or inode in mapped
+
+
+def mapped_inodes() -> set[int] | None:
+    """The inode numbers of files that this process has shared memory maps of; None: it cannot be told."""
+    found = set()
     try:
         with open("/proc/self/maps", "rb") as maps:
             for line in maps:
                 fields = line.split(None, 5)
-                if fields[4] == wanted and fields[1].endswith(b"s"):
-                    return True
+                if fields[1].endswith(b"s"):
+                    found.add(int(fields[4]))
     except OSError:
-        return True  # it cannot be told
-    return False
+        return None
+    return found
 
 
 memory = Memory()

@@ -6,10 +6,12 @@ from blake3 import blake3
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header
-from scalable_cas.format.kinds import VALUE
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.kinds import BLOB
 from scalable_cas.format.pack import read_table
-from scalable_cas.ops.closure import children_of
-from scalable_cas.storage.loose import checked, own_header
+from scalable_cas.ops.closure import PARENTS, children_of
+from scalable_cas.storage import chunks
+from scalable_cas.storage.reading import checked, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ def check_loose(store: StoreCore, oid: bytes, quick: bool) -> Checked:
                 raise CorruptObject(oid.hex(), "its file has another length than its header says")
         else:
             head = loose.check(oid)
-        if head.kind == VALUE:
-            item.children = children_of(oid, loose.get(oid)[1])
+        if head.kind in PARENTS or head.coding == header.CHUNKED:
+            item.children = _children(store, head, loose.get(oid)[1], quick)
         item.size = head.raw_size
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)
@@ -80,25 +82,41 @@ def check_pack(store: StoreCore, name: bytes, quick: bool) -> CheckedPack:
     if table.reason:
         found.fault = ("pack", path, table.reason)
     view = memoryview(data)
-    found.objects = [_check_member(member, view, quick) for member in table]
+    found.objects = [_check_member(store, member, view, quick) for member in table]
     sound = found.fault is None and not any(item.fault for item in found.objects)
     if sound and not quick and blake3(data, max_threads=1).digest() != name:
         found.fault = ("pack", path, "its bytes have another digest than its name says")
     return found
 
 
-def _check_member(member: Member, data: memoryview, quick: bool) -> Checked:
+def _children(
+    store: StoreCore, head: header.Header, content: bytes | memoryview | ChunkList, quick: bool
+) -> tuple[tuple[int, bytes], ...]:
+    """What an object names. Of a blob in chunks also the digest of the whole is checked, unless ``quick``;
+    where a chunk is at fault, the check of that chunk tells.
+    """
+    if not isinstance(content, ChunkList):
+        return children_of(head.kind, head.oid, content)
+    if not quick:
+        chunks.check(store.objects, head.oid, content)
+    return tuple((BLOB, name) for name, _ in content.chunks)
+
+
+def _check_member(store: StoreCore, member: Member, data: memoryview, quick: bool) -> Checked:
     item = Checked(member.oid)
     piece = bytes(data[member.offset : member.offset + member.length])
     try:
         head = own_header(member.oid, piece)
         if header.HEADER_BYTES + head.stored_size != member.length:
             raise CorruptObject(member.oid.hex(), "its header has another length than the table of its pack")
-        if not quick or head.kind == VALUE:
+        parent = head.kind in PARENTS or head.coding == header.CHUNKED
+        if not quick or parent:
             _, content = checked(member.oid, piece)
-            if head.kind == VALUE:
-                item.children = children_of(member.oid, content)
+            if parent:
+                item.children = _children(store, head, content, quick)
         item.size = head.raw_size
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)
+    except ObjectUnreadable as error:
+        item.fault = ("unreadable", error.reason)
     return item

@@ -19,6 +19,7 @@ from scalable_cas.ops.unique import REMEDIES, unique_arguments
 from scalable_cas.storage import netfs
 from scalable_cas.storage.drafts import leftovers
 from scalable_cas.store.core import StoreCore
+from scalable_cas.store.trust import trust_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 
-PACKAGES = ("blake3", "click", "cloudpickle", "lmdb", "msgpack", "PyYAML", "zstandard")
+PACKAGES = ("blake3", "click", "cloudpickle", "cryptography", "lmdb", "msgpack", "PyYAML", "zstandard")
 VARIABLES = (
     "SCALABLE_CACHE",
     "SCALABLE_CACHE_DIR",
@@ -66,7 +67,7 @@ def examine(find: Callable[[], Place], variables: Mapping[str, str]) -> list[Che
     """Make every check. ``find`` tells where the store is; ``variables`` are those of the environment that
     concern us.
     """
-    found = [*_python(), *_packages(), *_variables(variables), *_user_key()]
+    found = [*_python(), *_packages(), *_variables(variables), *_user_key(), *_trust()]
     try:
         place = find()
     except ConfigError as error:
@@ -166,6 +167,14 @@ def _user_key() -> Iterator[Check]:
         )
     else:
         yield Check("user key", OK, path)
+
+
+def _trust() -> Iterator[Check]:
+    trusted = trust_list()
+    if trusted.fault:
+        yield Check("trust", WRONG, trusted.fault, "until then nobody's pickles are used but your own")
+    else:
+        yield Check("trust", OK, f"{len(trusted.entries())} in the list")
 
 
 def _rights(root: str) -> Iterator[Check]:

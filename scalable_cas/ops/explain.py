@@ -5,6 +5,7 @@ from __future__ import annotations
 from scalable_cas import clock
 from scalable_cas.keys.own import is_other_code
 from scalable_cas.ops.differences import Call, differing, distance, other_code, sentence
+from scalable_cas.store.trust import refusal_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def explain(
     if store.contains(rowkey):
         return missed("it was stored, but is older than _ttl allows")
     store.flush()
+    refused = refusal_of(store, rowkey)
+    if refused is not None:
+        return missed(str(refused))
     if store.index.ref(rowkey) is not None:
         return missed("it was stored, but its object is missing")
     nearest = _nearest(_records(store, rowkey[:8]), call)

@@ -20,7 +20,9 @@ from __future__ import annotations
 from scalable_cas import clock
 from scalable_cas.errors import IndexDamaged
 from scalable_cas.format import layout, rows
-from scalable_cas.format.kinds import BLOB
+from scalable_cas.format.header import CHUNKED
+from scalable_cas.format.kinds import BLOB, TREE
+from scalable_cas.ops.closure import TREE_RANK, parents_first
 from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
@@ -167,7 +169,7 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
             progress=None if progress is None else lambda done: progress("mark", done, total),
         )
         known = {
-            oid: found.kind if (found := rows.object_row(row)) is not None else 0
+            oid: _rank(rows.object_row(row))
             for oid, row in snapshot.cursor(db=store.index.environment.db["objects"])
         }
     for oid in store.objects.names():
@@ -175,9 +177,18 @@ def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | Non
     if store.index_is_local:  # and what they are about to name is not even there: no lock is common
         oldest = clock.now_ns() / 1e9 - DRAFT_SECONDS
         marked.update(oid for oid in known.keys() - marked if _younger(store, oid, oldest))
-    # Parents before children (I3), also if this stops half-way; a file without a row is of unknown kind, and
-    # was named by nobody, so it may be a parent.
-    return sorted(known.keys() - marked, key=lambda oid: (known[oid] == BLOB, oid)), epoch
+    return parents_first(store.objects, {oid: known[oid] for oid in known.keys() - marked}), epoch
+
+
+def _rank(row: rows.ObjectRow | None) -> int:
+    """In which order objects go: what may have children before them. A file without a row is of unknown kind,
+    and was named by nobody, so it may be the parent of any.
+    """
+    if row is None or row.kind not in (BLOB, TREE):
+        return 0
+    if row.kind == TREE:
+        return TREE_RANK
+    return 2 if row.coding == CHUNKED else 3
 
 
 def _younger(store: StoreCore, oid: bytes, since: float) -> bool:

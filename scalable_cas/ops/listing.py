@@ -8,8 +8,8 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, IndexDamaged, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.header import HEADER_BYTES
-from scalable_cas.format.kinds import KIND_NAMES
+from scalable_cas.format.header import CHUNKED, HEADER_BYTES, RAW, ZSTD
+from scalable_cas.format.kinds import BLOB, KIND_NAMES, TREE
 from scalable_cas.ops.closure import children
 
 TYPE_CHECKING = False
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from scalable_cas.format.header import Header
     from scalable_cas.format.record import Record
+    from scalable_cas.storage.objects import Objects
     from scalable_cas.store.core import StoreCore
 
 
@@ -64,8 +66,10 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """``local`` for what this user computed here, ``foreign`` for what was taken over from elsewhere."""
-        return "foreign" if self.foreign else "local"
+        """``local`` for what this user computed here; for what came from elsewhere the key that signed it
+        (``ed25519:…``), ``unsigned``, or ``foreign`` for what came with a store that somebody else wrote.
+        """
+        return (self.record.origin or records.FOREIGN) if self.foreign else "local"
 
     def __repr__(self) -> str:
         return f"Entry({self.key[:12]}…, {self.function}, {self.size} bytes)"
@@ -140,17 +144,30 @@ def _age(item: Entry) -> tuple[int, bytes]:
 
 
 def objects_of(store: StoreCore, item: Entry) -> list[dict[str, Any]]:
-    """The objects of an entry, the root first: ``oid``, ``kind``, ``size`` and ``stored`` (bytes
-    that it takes), or ``problem``.
+    """The objects of an entry, the root first: ``oid``, ``kind``, ``size``, ``stored`` (bytes that it takes,
+    with its chunks), how (``coding``: raw, zstd, shuffled, chunked) and the number of its ``chunks``; or
+    ``problem``.
     """
     root = item.record.kind, item.record.oid
     found = [_described(store, *root)]
-    if "problem" not in found[0]:
+    if "problem" not in found[0] and root[0] != BLOB:
         try:
-            found.extend(_described(store, kind, oid) for kind, oid in children(store.objects, *root))
+            found.extend(_described(store, kind, oid) for kind, oid in _below(store.objects, root))
         except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
             found[0]["problem"] = str(error)
     return found
+
+
+def _below(objects: Objects, root: tuple[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    """What a value is made of, each once: buffers, and what folders hold. Chunks are told by their number."""
+    queue, seen = list(children(objects, *root)), {root[1]}
+    while queue:
+        kind, oid = queue.pop(0)
+        if oid not in seen:
+            seen.add(oid)
+            yield kind, oid
+            if kind == TREE:
+                queue.extend(children(objects, kind, oid))
 
 
 def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
@@ -159,4 +176,37 @@ def _described(store: StoreCore, kind: int, oid: bytes) -> dict[str, Any]:
         head = store.objects.head(oid)
     except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
         return row | {"problem": str(error)}
-    return row | {"size": head.raw_size, "stored": HEADER_BYTES + head.stored_size}
+    row |= {"size": head.raw_size, "coding": _coding(head), "chunks": 0}
+    try:
+        names = chunk_names(store.objects, head)
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
+        return row | {"problem": str(error)}
+    return row | {"stored": stored_size(store.objects, head), "chunks": len(names)}
+
+
+def chunk_names(objects: Objects, head: Header) -> list[bytes]:
+    """The chunks of an object in their order; none of one that is not stored in chunks.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: the list cannot be read.
+    """
+    if head.coding != CHUNKED:
+        return []
+    return [name for _, name in children(objects, head.kind, head.oid)]
+
+
+def stored_size(objects: Objects, head: Header) -> int:
+    """What an object takes in bytes, with its chunks, each once; those that other objects share too.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: as `chunk_names`.
+    """
+    known = objects.known(list(set(chunk_names(objects, head))))
+    chunks: int = sum(row.stored for row in known.values())
+    return HEADER_BYTES + head.stored_size + chunks
+
+
+def _coding(head: Header) -> str:
+    if head.filter:
+        return "shuffled"
+    return {RAW: "raw", ZSTD: "zstd", CHUNKED: "chunked"}[head.coding]

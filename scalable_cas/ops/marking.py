@@ -4,9 +4,11 @@ because whoever deletes must not guess.
 
 from __future__ import annotations
 
+from collections import deque
+
 from scalable_cas.format import rows
 from scalable_cas.format.kinds import VALUE
-from scalable_cas.ops.closure import children, children_of
+from scalable_cas.ops.closure import children, children_of, descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +41,15 @@ def mark(
         kind, oid = fields[3], fields[11]
         if oid in marked:
             continue
+        if kind != VALUE:
+            deque(descendants(store.objects, [(kind, oid)], marked), maxlen=0)
+            continue
         marked.add(oid)
-        if kind == VALUE and store.objects.place(oid) is not None:
-            marked.update(name for _, name in root_children(store, rowkey, row))
+        if store.objects.place(oid) is not None:
+            deque(descendants(store.objects, root_children(store, rowkey, row), marked), maxlen=0)
     for pin in pins:
         if len(pin) == 32 and store.objects.place(pin) is not None:
-            marked.add(pin)
-            marked.update(name for _, name in children(store.objects, store.objects.head(pin).kind, pin))
+            deque(descendants(store.objects, [(store.objects.head(pin).kind, pin)], marked), maxlen=0)
     return marked
 
 
@@ -56,8 +60,9 @@ def root_children(store: StoreCore, rowkey: bytes, row: bytes) -> tuple[tuple[in
         ObjectNotFound, CorruptObject, ObjectUnreadable: the root cannot be read.
     """
     fields = rows.REF.unpack_from(row)
-    flags, kind, oid = fields[1], fields[3], fields[11]
-    copied = kind == VALUE and flags & rows.HAS_INLINE
-    if copied and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]:
-        return children_of(oid, row[rows.REF_FIXED :])
+    kind, oid = fields[3], fields[11]
+    copied = rows.inline_of(row) if kind == VALUE else None
+    tag = row[: rows.TAG_BYTES]
+    if copied is not None and rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == tag:
+        return children_of(kind, oid, copied)
     return children(store.objects, kind, oid)

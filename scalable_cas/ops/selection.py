@@ -46,14 +46,28 @@ def select_function(store: StoreCore, name: str) -> dict[bytes, str]:
     functions = {
         fnid: candidate
         for fnid, candidate in store.index.function_names().items()
-        if (candidate == name or candidate.endswith(f".{name}")) and _has_entries(store, fnid)
+        if _ends_in(candidate, name) and _has_entries(store, fnid)
     }
+    return one_function(functions, name)
+
+
+def one_function(functions: dict[bytes, str], name: str) -> dict[bytes, str]:
+    """The function of some (id to full name) that ``name`` means; more than one id only if they share it.
+
+    Raises:
+        NothingFound: none is called so. AmbiguousName: more than one is.
+    """
+    functions = {fnid: candidate for fnid, candidate in functions.items() if _ends_in(candidate, name)}
     full = {name} if name in functions.values() else set(functions.values())
     if not full:
         raise NothingFound(f"nothing is stored of a function {name}; `scalable-cas ls` shows what is")
     if len(full) > 1:
         raise AmbiguousName(name, tuple(sorted(full)))
     return {fnid: candidate for fnid, candidate in functions.items() if candidate in full}
+
+
+def _ends_in(candidate: str, name: str) -> bool:
+    return candidate == name or candidate.endswith(f".{name}")
 
 
 def _has_entries(store: StoreCore, fnid: bytes) -> bool:

@@ -10,6 +10,7 @@ index.
 from __future__ import annotations
 
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from scalable_cas import clock
@@ -22,9 +23,8 @@ from scalable_cas.errors import (
 )
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.kinds import VALUE
 from scalable_cas.ops.checking import Checked, check_loose, check_pack
-from scalable_cas.ops.closure import children_of
+from scalable_cas.ops.closure import descendants
 from scalable_cas.storage.index import secret_id
 from scalable_cas.storage.journal import SegmentFault
 from scalable_cas.store.moving import rewrite, set_aside
@@ -281,9 +281,14 @@ def _label(record: Record) -> str:
     return f"{record.function} {record.key.hex()}"
 
 
-def repair(store: StoreCore, verification: Verification) -> list[str]:
+def repair(
+    store: StoreCore,
+    verification: Verification,
+    restore: Callable[[list[bytes]], list[bytes]] | None = None,
+) -> list[str]:
     """Act on findings: set damaged objects aside, put back those whose content is known here, forget entries
-    that nothing can bring back, and write lost journal records anew.
+    that nothing can bring back, and write lost journal records anew. ``restore`` is given the names of lost
+    objects, fetches what it can from elsewhere, and returns their names.
 
     Returns a line for each thing done. An entry that is forgotten is computed at its next call.
 
@@ -299,6 +304,9 @@ def repair(store: StoreCore, verification: Verification) -> list[str]:
         if os.path.lexists(path):  # else it went with one of its objects
             rewrite(store, [bytes.fromhex(os.path.basename(path)[:64])])
             done.append(f"{path}: set aside in quarantine; what is whole in it was saved")
+    if restore is not None:
+        gone = [oid for name in sorted(lost) if store.objects.place(oid := bytes.fromhex(name)) is None]
+        done.extend(f"{oid.hex()}: fetched" for oid in restore(gone))
     for rowkey, row in list(store.index.scan("refs")):
         done.extend(_repair_entry(store, rowkey, row, lost))
     gone = [bytes.fromhex(name) for name in lost if store.objects.place(bytes.fromhex(name)) is None]
@@ -321,18 +329,20 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
     if len(row) < rows.REF_FIXED:
         return []
     fields = rows.REF.unpack_from(row)
-    flags, kind, oid = fields[1], fields[3], fields[11]
+    kind, oid, copied = fields[3], fields[11], rows.inline_of(row)
     sound = rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
-    if oid.hex() in lost and sound and flags & rows.HAS_INLINE and store.objects.place(oid) is None:
-        store.put_object(kind, row[rows.REF_FIXED :])
+    if oid.hex() in lost and sound and copied is not None and store.objects.place(oid) is None:
+        store.put_object(kind, copied)
         return [f"{oid.hex()}: restored from the index"]
-    needs = [oid]
-    if kind == VALUE and store.objects.place(oid) is not None:
-        try:
-            needs.extend(child for _, child in children_of(oid, store.objects.get(oid)[1]))
-        except ScalableCasError:
-            pass
-    if any(store.objects.place(item) is None for item in needs):
+    needs: set[bytes] = set()
+    lost_for_good = False
+    try:
+        deque(descendants(store.objects, [(kind, oid)], needs), maxlen=0)
+    except CorruptObject:  # its bytes are as they were written, and are not what they should be
+        lost_for_good = True
+    except ScalableCasError:
+        pass
+    if lost_for_good or any(store.objects.place(item) is None for item in needs):
         store.forget([rowkey])
         return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
     return []

@@ -13,58 +13,22 @@ from __future__ import annotations
 import errno
 import os
 
-from scalable_cas.errors import StoreReadOnly
 from scalable_cas.storage.drafts import temporary_name
+from scalable_cas.storage.faults import UNWRITABLE, unwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     Buffer = bytes | bytearray | memoryview
 
-#: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as
-#: OSError. The second group is what is met where the store, or its parent, is removed or replaced under us.
-_UNWRITABLE = frozenset(
-    (
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EFBIG,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOTDIR,
-        errno.ELOOP,
-        errno.ESTALE,
-        errno.ENAMETOOLONG,
-        errno.ENOMEM,
-        errno.ENOLCK,
-        errno.EBUSY,
-        errno.ENOENT,
-        errno.EEXIST,
-        errno.EISDIR,
-        errno.ENOTEMPTY,
-        errno.ENXIO,
-        errno.ENODEV,
-    )
-)
 # exFAT, some FUSE and SMB mounts
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 #: Beyond this many files one ``sync`` of everything is cheaper than a flush for each (a real disk needs 0.5
 #: to 10 ms per flush).
 MANY = 64
-
-
-def unwritable(error: OSError, path: str) -> StoreReadOnly:
-    """Our error for a failed change. Anything that is no question of space, rights or health is raised as it
-    is.
-    """
-    if error.errno not in _UNWRITABLE:
-        raise error
-    return StoreReadOnly(path, error.strerror or str(error))
 
 
 def write_all(fd: int, parts: Sequence[Buffer]) -> None:
@@ -84,36 +48,85 @@ def write_all(fd: int, parts: Sequence[Buffer]) -> None:
             views[0] = views[0][done:]
 
 
+class Draft:
+    """A new file in ``tmp``, on the file system of its later name; errors name ``path`` until it has that.
+    A context manager: what was not published is gone at its end. All it does raises StoreReadOnly for no
+    space, no permission, a broken disk.
+    """
+
+    def __init__(self, tmp: str, path: str, mode: int = 0o444) -> None:
+        self._path = path
+        self._draft = f"{tmp}/{temporary_name()}"
+        self._seen: os.stat_result | None = None
+        try:
+            self._fd = _open_draft(tmp, self._draft, mode)
+        except OSError as error:
+            raise unwritable(error, path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Append ``parts``."""
+        try:
+            write_all(self._fd, parts)
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+    def seal(self, *, sync: bool = False) -> None:
+        """Nothing more will be written; ``sync``: make it safe from a power cut."""
+        try:
+            if self._seen is None:
+                if sync:
+                    os.fsync(self._fd)
+                self._seen = os.fstat(self._fd)
+                self._shut()  # it is here that a network file system tells of a full disk
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+    def publish(self, path: str, *, sync: bool = False) -> os.stat_result | None:
+        """Give the file its name, or return None if that is taken (what has it is left alone). The folder of
+        ``path`` is made if it is missing. Keeps I1: a name never shows half of its content.
+        """
+        self.seal(sync=sync)
+        try:
+            return self._seen if _link(self._draft, path) else None
+        except OSError as error:
+            raise unwritable(error, path) from error
+
+    def _shut(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the file, and of the name in ``tmp``."""
+        try:
+            try:
+                self._shut()
+            finally:
+                os.unlink(self._draft)
+        except FileNotFoundError:  # the store was removed under us
+            pass
+        except OSError as error:
+            raise unwritable(error, self._path) from error
+
+
 def write_new(
     tmp: str, path: str, parts: Sequence[Buffer], *, sync: bool = False, mode: int = 0o444
 ) -> os.stat_result | None:
-    """Publish a new file at ``path``, or return None if there is one already (it is then left alone).
-
-    ``tmp`` is the folder for unfinished files, on the same file system. The folder of ``path`` is made if it
-    is missing. Keeps I1: a name never shows half of its content.
+    """Publish a new file at ``path``, or return None if there is one already (it is then left alone); ``tmp``
+    and what is kept as in `Draft`.
 
     Raises:
         StoreReadOnly: no space, no permission, a broken disk.
     """
-    draft = f"{tmp}/{temporary_name()}"
-    try:
-        fd = _open_draft(tmp, draft, mode)
-        try:
-            try:
-                write_all(fd, parts)
-                if sync:
-                    os.fsync(fd)
-                seen = os.fstat(fd)
-            finally:
-                os.close(fd)
-            return seen if _link(draft, path) else None
-        finally:
-            try:
-                os.unlink(draft)
-            except FileNotFoundError:  # the store was removed under us, or the file never came to be
-                pass
-    except OSError as error:
-        raise unwritable(error, path) from error
+    with Draft(tmp, path, mode) as draft:
+        draft.write(parts)
+        return draft.publish(path, sync=sync)
 
 
 def _open_draft(tmp: str, draft: str, mode: int) -> int:
@@ -147,8 +160,25 @@ def _link(draft: str, path: str) -> bool:
     raise OSError(errno.EIO, "its folder keeps disappearing", path)
 
 
-def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: int = 0o600) -> None:
-    """Put ``content`` at ``path``, replacing what is there in one step.
+def publish(draft: str, path: str, *, mode: int = 0o444, over: bool = False) -> os.stat_result | None:
+    """Give a finished file of ``tmp/`` its name ``path``, or return None if that is taken (it is then left
+    alone; with ``over`` it is replaced). The draft stays, for its owner to remove. Keeps I1.
+
+    Raises:
+        StoreReadOnly: no space, no permission, a broken disk.
+    """
+    try:
+        os.chmod(draft, mode)
+        if over:
+            os.rename(draft, path)
+            return os.lstat(path)
+        return os.lstat(path) if _link(draft, path) else None
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def replace(tmp: str, path: str, *parts: Buffer, sync: bool = True, mode: int = 0o600) -> None:
+    """Put a file of ``parts`` at ``path``, replacing what is there in one step.
 
     Raises:
         StoreReadOnly: it cannot be written.
@@ -158,7 +188,7 @@ def replace(tmp: str, path: str, content: Buffer, *, sync: bool = True, mode: in
         fd = _open_draft(tmp, draft, mode)
         try:
             try:
-                write_all(fd, (content,))
+                write_all(fd, parts)
                 if sync:
                     os.fsync(fd)
             finally:
@@ -267,7 +297,7 @@ def poke(fd: int, offset: int, content: bytes) -> None:
     try:
         os.pwrite(fd, content, offset)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in UNWRITABLE:
             raise
 
 

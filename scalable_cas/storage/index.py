@@ -107,6 +107,10 @@ class Index:
         found = self._get("records", rowkey)
         return records.unpack(found) if found else None
 
+    def record_bytes(self, rowkey: bytes) -> bytes | None:
+        """The record of an entry as it was packed, or None."""
+        return self._get("records", rowkey)
+
     def entry(self, rowkey: bytes) -> tuple[bytes | None, Record | None]:
         """The ref's row and the record of an entry, as they were in one moment."""
         with self.environment.reading() as transaction:
@@ -134,6 +138,14 @@ class Index:
                     with suppress(MalformedObject):
                         found[oid] = rows.ObjectRow(row)
         return found
+
+    def object_data(self, oids: Sequence[bytes]) -> list[bytes | None]:
+        """The rows of some objects as they are kept; None for one that is not known. For those who read a
+        thousand at once.
+        """
+        with self.environment.reading() as transaction:
+            get, database = transaction.get, self.environment.db["objects"]
+            return [get(oid, db=database) for oid in oids]
 
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
@@ -171,6 +183,18 @@ class Index:
             if len(batch) < BATCH:
                 return
             start = batch[-1][0] + b"\0"
+
+    def view_rows(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Rows of the table of remotes' views, one for each key."""
+        database = self.environment.db.get("views")
+        if database is None:  # an index that we may not write, from before there was that table
+            return [None] * len(keys)
+        with self.environment.reading() as transaction:
+            return [transaction.get(key, db=database) for key in keys]
+
+    def scan_views(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """`scan` of the table of remotes' views."""
+        return self.scan("views", prefix) if "views" in self.environment.db else iter(())
 
     def count(self, database: str) -> int:
         """How many rows a table has."""
@@ -272,10 +296,24 @@ class Changes:
         with self._cursor(db=self._db[database]) as cursor:
             cursor.putmulti(sorted(items.items()))
 
+    def view_row(self, key: bytes) -> bytes | None:
+        """A row of a remote's view, as this transaction sees it."""
+        found: bytes | None = self._get(key, db=self._db["views"])
+        return found
+
+    def drop_view_rows(self, keys: Sequence[bytes]) -> None:
+        """Remove rows of a remote's view."""
+        for key in keys:
+            self._delete(key, db=self._db["views"])
+
     def name_functions(self, names: dict[bytes, str]) -> None:
-        """Write down what functions are called, by their ids."""
+        """Write down what functions are called, by their ids; what an entry from elsewhere called one is
+        replaced.
+        """
         for fnid, name in names.items():
-            self._put(fnid, name.encode("utf-8", "surrogatepass"), db=self._db["functions"], overwrite=False)
+            encoded = name.encode("utf-8", "surrogatepass")
+            if self._get(fnid, db=self._db["functions"]) != encoded:
+                self._put(fnid, encoded, db=self._db["functions"])
 
     def put_entry(self, record: Record, packed: bytes, ref_row: bytes) -> None:
         """Write the rows of one entry: ref, record (``packed`` is its bytes), and the function's name."""

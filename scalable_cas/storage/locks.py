@@ -19,6 +19,7 @@ from struct import Struct
 
 from scalable_cas import clock
 from scalable_cas.storage import fs
+from scalable_cas.storage.faults import unwritable
 
 _FLOCK = Struct("@hhqqi0q")  # struct flock on Linux: type, whence, start, length, pid
 _OFD_SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
@@ -57,7 +58,7 @@ class LockFile:
         except OSError as error:
             if error.errno in _HELD:
                 return False
-            raise fs.unwritable(error, self.path) from error
+            raise unwritable(error, self.path) from error
         return True
 
     def try_exclusive(self, start: int, length: int = 1) -> bool:

@@ -7,23 +7,23 @@ replaces a whole object; it replaces a damaged one, which is moved to ``quaranti
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 
-from scalable_cas.errors import (
-    CorruptObject,
-    MalformedObject,
-    ObjectNotFound,
-    ObjectUnreadable,
-    StoreReadOnly,
-)
+from scalable_cas.errors import CorruptObject, MalformedObject, ObjectUnreadable, StoreReadOnly
 from scalable_cas.format import header as encoded
+from scalable_cas.format import rows
 from scalable_cas.format.kinds import hasher, object_id
 from scalable_cas.format.layout import OBJECTS, QUARANTINE, TMP, object_path
 from scalable_cas.storage import fs
+from scalable_cas.storage.reading import OPEN, load, own_header, reraised, stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
+    from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
 
     Content = bytes | bytearray | memoryview
@@ -32,24 +32,44 @@ if TYPE_CHECKING:
 #: header and length only: re-reading 64 KiB costs 20 µs, about as much as writing the file; re-reading 1 GB
 #: would cost a second.
 CHECK_BYTES = 64 << 10
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class Placed:
-    """Where an object lies: the inode and change stamp (mtime, ns) of the file that holds it, its stored size
-    in bytes, its coding, and for one in a pack the pack's name and the offset.
+    """An object in its place: the inode and change stamp (mtime, ns) of the file that holds it, its stored
+    size in bytes, its coding, and for one in a pack the pack's name and the offset. Where the object was put
+    or checked, also its ``kind`` and the ``size`` of its content; ``epoch`` is that of its row in the index
+    where it has one already.
     """
 
-    __slots__ = ("changed", "coding", "inode", "offset", "pack", "stored")
+    __slots__ = ("changed", "coding", "epoch", "inode", "kind", "offset", "pack", "size", "stored")
 
     def __init__(
-        self, inode: int, changed: int, stored: int, coding: int = 0, *, pack: bytes = b"", offset: int = 0
+        self,
+        inode: int,
+        changed: int,
+        stored: int,
+        coding: int = 0,
+        *,
+        kind: int = 0,
+        size: int = 0,
+        pack: bytes = b"",
+        offset: int = 0,
+        epoch: int = -1,
     ) -> None:
         self.inode = inode
         self.changed = changed
         self.stored = stored
         self.coding = coding
+        self.kind = kind
+        self.size = size
         self.pack = pack
         self.offset = offset
+        self.epoch = epoch
+
+    def row(self, epoch: int) -> bytes:
+        """The object's row in the index, named in ``epoch``."""
+        return rows.pack_object(self.kind, self.coding, self.size, self.stored, epoch, self.pack, self.offset)
 
 
 class LooseObjects:
@@ -64,14 +84,22 @@ class LooseObjects:
         """The file of an object."""
         return f"{self.folder}/{object_path(oid)}"
 
-    def put(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
+    def put(self, kind: int, oid: bytes, content: Content, item: int = 1, *, sync: bool = False) -> Placed:
         """Store ``content`` under its name ``oid``; a whole copy that is there already is kept, a damaged one
-        replaced.
+        replaced. ``item``: the size in bytes of the numbers that it is made of.
 
         Raises:
             StoreReadOnly: it cannot be written.
         """
-        head, payload = encoded.encode(kind, oid, content)
+        return self.put_encoded(*encoded.encode(kind, oid, content, item), sync=sync)
+
+    def put_encoded(self, head: Header, payload: Content, *, sync: bool = False) -> Placed:
+        """The same for an object that is encoded already, and known to be what it says.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        oid, kind = head.oid, head.kind
         path = self.path(oid)
         parts = (head.pack(), payload)
         # the second time after a damaged copy was moved away, the third after losing a race for that
@@ -83,12 +111,66 @@ class LooseObjects:
                     raise
                 continue
             if seen is not None:
-                return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding)
-            there = self.whole(kind, oid, len(content))
+                return _placed(seen, head)
+            there = self.whole(kind, oid, head.raw_size)
             if there is not None:
                 return there
             self.quarantine(oid)
         raise ObjectUnreadable(oid.hex(), "a damaged copy cannot be replaced")
+
+    def put_raw(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
+        """As `put`, but as it is, so that it can be mapped. A whole copy that is stored in another way is
+        replaced in one step (I1: its name and its content stay); who reads the old file reads it to its end.
+
+        Raises:
+            StoreReadOnly: it cannot be written.
+        """
+        there = self.whole(kind, oid, len(content))
+        if there is not None and there.coding == encoded.RAW:
+            return there
+        size = len(content)
+        head = encoded.Header(kind, encoded.RAW, encoded.NO_FILTER, size, size, oid)
+        if self.stat(oid) is None:
+            there = self.put_encoded(head, content, sync=sync)
+            if there.coding == encoded.RAW:  # else somebody else was quicker
+                return there
+        fs.replace(self._tmp, self.path(oid), head.pack(), content, sync=sync, mode=0o444)
+        seen = self.stat(oid)
+        if seen is None:
+            raise ObjectUnreadable(oid.hex(), "it was removed just now")
+        return _placed(seen, head)
+
+    def map(self, oid: bytes, size: int) -> tuple[memoryview, os.stat_result] | None:
+        """The content of a raw object of this size as a read-only map, and the stat of its file; None if it
+        is not stored so, or not there, or if maps hold most of the descriptors that this process may have.
+        Nothing is checked but the header and the sizes.
+        """
+        import mmap
+        import resource
+
+        try:
+            fd = os.open(self.path(oid), OPEN)
+        except OSError:
+            return None
+        try:
+            # Python keeps a descriptor for each map (until 3.13, and then unless it is told not to).
+            if not _UNTRACKED and fd * 4 > resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3:
+                return None
+            head, seen = encoded.unpack(os.read(fd, encoded.HEADER_BYTES)), os.fstat(fd)
+            whole = seen.st_size == encoded.HEADER_BYTES + size
+            if not whole or (head.oid, head.coding, head.filter, head.raw_size) != (
+                oid,
+                encoded.RAW,
+                0,
+                size,
+            ):
+                return None
+            content = memoryview(mmap.mmap(fd, seen.st_size, access=mmap.ACCESS_READ, **_UNTRACKED))
+        except (OSError, ValueError, MalformedObject):
+            return None
+        finally:
+            os.close(fd)
+        return content[encoded.HEADER_BYTES :], seen
 
     def _clear_way(self, path: str) -> bool:
         """Set aside what stands where an object's folder should be; False if nothing does."""
@@ -100,7 +182,7 @@ class LooseObjects:
     def whole(self, kind: int, oid: bytes, size: int) -> Placed | None:
         """Where an object is, if its file is whole; None if it is damaged or gone."""
         try:
-            fd = os.open(self.path(oid), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self.path(oid), OPEN)
         except OSError:
             return None
         try:
@@ -114,6 +196,8 @@ class LooseObjects:
                 or seen.st_size != encoded.HEADER_BYTES + found.stored_size
             ):
                 return None
+            if found.coding == encoded.CHUNKED:  # no copy of its own: only as whole as its chunks
+                return None
             if (
                 size <= CHECK_BYTES
                 and object_id(kind, encoded.decode(found, data[encoded.HEADER_BYTES :])) != oid
@@ -123,35 +207,36 @@ class LooseObjects:
             return None
         finally:
             os.close(fd)
-        return Placed(seen.st_ino, seen.st_mtime_ns, seen.st_size, found.coding)
+        return _placed(seen, found)
 
     def get(
-        self, oid: bytes, *, threads: int = 1, largest: int | None = None
-    ) -> tuple[Header, bytes | memoryview]:
-        """Return the header and the content of an object, digest checked.
+        self, oid: bytes, *, threads: int = 1, largest: int | None = None, frozen: bool = False
+    ) -> tuple[Header, bytes | memoryview | ChunkList]:
+        """Return the header and the content of an object, digest checked; of a blob in chunks, its list.
 
-        ``largest`` bounds the content's size in bytes before anything is decompressed.
+        ``largest`` bounds the content's size in bytes before anything is decompressed; large content is
+        writable memory that nobody else has, or with ``frozen`` a ``bytes``.
 
         Raises:
             ObjectNotFound: there is no such file.
             CorruptObject: its bytes are not those that the name promises.
             ObjectUnreadable: the system would not let us read it.
         """
-        return checked(oid, self._read(oid), largest, threads)
+        with self._opened(oid) as (fd, length):
+            return load(oid, fd, 0, length, threads=threads, largest=largest, frozen=frozen)
 
-    def _read(self, oid: bytes) -> bytes:
+    @contextmanager
+    def _opened(self, oid: bytes) -> Iterator[tuple[int, int]]:
+        """A descriptor of the object's file and its length."""
         path = self.path(oid)
         try:
-            # never through a link, and never blocking on a FIFO that somebody put there
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(fd, "rb", buffering=0) as file:
-                return file.readall() or b""
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ObjectNotFound(oid.hex()) from error
+            fd = os.open(path, OPEN)
+            try:
+                yield fd, os.fstat(fd).st_size
+            finally:
+                os.close(fd)
         except OSError as error:
-            if os.path.islink(path) or not os.path.isfile(path):
-                raise CorruptObject(oid.hex(), "its file is no regular file") from error
-            raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
+            raise reraised(oid, error, path) from error
 
     def encoded(self, oid: bytes) -> bytes:
         """The bytes of an object's file; of its header only the name is looked at.
@@ -159,35 +244,37 @@ class LooseObjects:
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
         """
-        data = self._read(oid)
+        with self._opened(oid) as (fd, _), open(fd, "rb", buffering=0, closefd=False) as file:
+            data = file.readall() or b""
         own_header(oid, data)
         return data
 
-    def check(self, oid: bytes) -> Header:
-        """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a
-        large object costs no more memory than a small one.
+    def stream(self, oid: bytes) -> Iterator[memoryview]:
+        """Yield the content of an object that is no list of chunks, piece by piece, each only good until the
+        next is asked for. The digest is not checked.
 
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
         """
-        head = self.head(oid)
-        running = hasher(head.kind)
-        try:
-            with open(self.path(oid), "rb", buffering=0) as file:
-                length = os.fstat(file.fileno()).st_size
-                if length != encoded.HEADER_BYTES + head.stored_size:
-                    raise CorruptObject(
-                        oid.hex(), f"{length - encoded.HEADER_BYTES} bytes are stored of {head.stored_size}"
-                    )
-                file.seek(encoded.HEADER_BYTES)
-                for piece in encoded.decode_stream(head, file):
-                    running.update(piece)
-        except FileNotFoundError as error:
-            raise ObjectNotFound(oid.hex()) from error
-        except OSError as error:
-            raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
-        except MalformedObject as error:
-            raise CorruptObject(oid.hex(), error.reason) from error
+        with self._opened(oid) as (fd, length):
+            head = own_header(oid, os.read(fd, encoded.HEADER_BYTES))
+            yield from stream(oid, fd, head, length)
+
+    def check(self, oid: bytes) -> Header:
+        """Read an object and check its sizes and digest, a megabyte at a time: nothing of it is kept, so a
+        large object costs no more memory than a small one. Of a blob in chunks only the list is checked.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        with self._opened(oid) as (fd, length):
+            head = own_header(oid, os.read(fd, encoded.HEADER_BYTES))
+            if head.coding == encoded.CHUNKED:
+                load(oid, fd, 0, length)
+                return head
+            running = hasher(head.kind)
+            for piece in stream(oid, fd, head, length):
+                running.update(piece)
         if running.digest() != oid:
             raise CorruptObject(oid.hex(), "its content has another digest")
         return head
@@ -198,17 +285,8 @@ class LooseObjects:
         Raises:
             ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
         """
-        path = self.path(oid)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                data = os.read(fd, encoded.HEADER_BYTES)
-            finally:
-                os.close(fd)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ObjectNotFound(oid.hex()) from error
-        except OSError as error:
-            raise ObjectUnreadable(oid.hex(), error.strerror or str(error)) from error
+        with self._opened(oid) as (fd, _):
+            data = os.read(fd, encoded.HEADER_BYTES)
         return own_header(oid, data)
 
     def stat(self, oid: bytes) -> os.stat_result | None:
@@ -257,40 +335,10 @@ class LooseObjects:
         return fs.move(self.path(oid), f"{self.root}/{QUARANTINE}/{oid.hex()}")
 
 
-def own_header(oid: bytes, data: bytes) -> Header:
-    """The header of the encoded object that starts ``data``, which must be that of ``oid``.
-
-    Raises:
-        CorruptObject: it is not.
-    """
-    try:
-        head = encoded.unpack(data)
-    except MalformedObject as error:
-        raise CorruptObject(oid.hex(), error.reason) from error
-    if head.oid != oid:
-        raise CorruptObject(oid.hex(), "another object is in its place")
-    return head
-
-
-def checked(
-    oid: bytes, data: bytes, largest: int | None = None, threads: int = 1
-) -> tuple[Header, bytes | memoryview]:
-    """Header and content of an encoded object, digest checked; ``largest`` bounds the content's size in bytes
-    before anything is decompressed.
-
-    Raises:
-        CorruptObject: it is not the object of that name, or longer than ``largest`` bytes.
-    """
-    head = own_header(oid, data)
-    try:
-        if largest is not None and head.raw_size > largest:
-            raise MalformedObject("object", f"{head.raw_size} bytes where at most {largest} are expected")
-        content = encoded.decode(head, memoryview(data)[encoded.HEADER_BYTES :])
-    except MalformedObject as error:
-        raise CorruptObject(oid.hex(), error.reason) from error
-    if object_id(head.kind, content, threads) != oid:
-        raise CorruptObject(oid.hex(), "its content has another digest")
-    return head, content
+def _placed(seen: os.stat_result, head: Header) -> Placed:
+    return Placed(
+        seen.st_ino, seen.st_mtime_ns, seen.st_size, head.coding, kind=head.kind, size=head.raw_size
+    )
 
 
 def _listing(path: str) -> list[str]:

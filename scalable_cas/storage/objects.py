@@ -12,23 +12,24 @@ import os
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
 from scalable_cas.format import rows
-from scalable_cas.storage.loose import CHECK_BYTES, LooseObjects, Placed, checked, own_header
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.storage import chunks, reading
+from scalable_cas.storage.loose import LooseObjects, Placed
 from scalable_cas.storage.packs import Packs
+from scalable_cas.storage.putting import put_all
+from scalable_cas.storage.reading import own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
     from scalable_cas.format.header import Header
     from scalable_cas.storage.index import Index
-    from scalable_cas.storage.loose import Content
+    from scalable_cas.storage.putting import New
 
+    Content = bytes | memoryview
     Spot = tuple[bytes, int, int]  # pack, offset, length
-
-#: Content up to this many bytes may go into a pack; larger objects gain nothing by it and are freed more
-#: cheaply by themselves.
-PACKED_BYTES = 64 << 10
 
 
 class Objects:
@@ -41,26 +42,118 @@ class Objects:
         self.folder = self.loose.folder
         self.index: Index | None = None
         self.damaged: set[bytes] = set()  # packs in which a writer found a damaged object
+        self.declare: Callable[[str], None] | None = None  # writes down a feature that the store needs now
+        self._needed: set[str] = set()
 
     # --- reading ---------------------------------------------------------------------------------------
 
     def get(
-        self, oid: bytes, *, threads: int = 1, largest: int | None = None
-    ) -> tuple[Header, bytes | memoryview]:
+        self, oid: bytes, *, threads: int = 1, largest: int | None = None, frozen: bool = False
+    ) -> tuple[Header, Content]:
         """Return the header and the content of an object, digest checked.
 
-        ``largest`` bounds the content's size in bytes before anything is decompressed.
+        ``largest`` bounds the content's size in bytes before memory is taken. Large content is writable
+        memory that nobody else has, or with ``frozen`` a ``bytes``.
 
         Raises:
             ObjectNotFound: it is nowhere.
-            CorruptObject: its bytes are not those that the name promises.
-            ObjectUnreadable: the system would not let us read it.
+            CorruptObject: its bytes are not those that the name promises; or those of one of its chunks,
+                which is then the one that is named.
+            ObjectUnreadable: the system would not let us read it, or there is no memory for it.
         """
-        found: tuple[Header, bytes | memoryview] = self._read(
+
+        def content_of(
+            found: tuple[Header, Content | ChunkList], spot: Spot | None = None
+        ) -> tuple[Header, Content]:
+            head, content = found
+            if isinstance(content, ChunkList):
+                return head, chunks.whole(self, head, content, threads, frozen=frozen, spot=spot)
+            return head, content
+
+        found: tuple[Header, Content] = self._read(
             oid,
-            lambda: self.loose.get(oid, threads=threads, largest=largest),
-            lambda spot: checked(oid, self._bytes(oid, spot), largest),
+            lambda: content_of(self.loose.get(oid, threads=threads, largest=largest, frozen=frozen)),
+            lambda spot: content_of(self.packed(oid, spot, threads, largest, frozen=frozen), spot),
         )
+        return found
+
+    def stored(self, oid: bytes, *, largest: int | None = None) -> tuple[Header, Content | ChunkList]:
+        """The same, but of a blob in chunks its list.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        found: tuple[Header, Content | ChunkList] = self._read(
+            oid,
+            lambda: self.loose.get(oid, largest=largest),
+            lambda spot: self.packed(oid, spot, 1, largest),
+        )
+        return found
+
+    def in_one(self, oid: bytes, *, largest: int | None = None) -> tuple[Header, Content]:
+        """The same from a copy that is no list: what a chunk must have, though the same content may also be
+        stored in chunks, as a blob by itself.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+
+        def no_list(found: tuple[Header, Content | ChunkList]) -> tuple[Header, Content]:
+            head, content = found
+            if isinstance(content, ChunkList):
+                raise CorruptObject(oid.hex(), "a chunk cannot be a list of chunks")
+            return head, content
+
+        found: tuple[Header, Content] = self._read(
+            oid,
+            lambda: no_list(self.loose.get(oid, largest=largest)),
+            lambda spot: no_list(self.packed(oid, spot, 1, largest)),
+        )
+        return found
+
+    def pieces(self, oid: bytes, *, threads: int = 1) -> tuple[Header, Iterator[memoryview]]:
+        """Return the header of an object, and its content piece by piece, each of which is only good until
+        the next is asked for. The digest of the whole is the caller's to check.
+
+        Raises, also while the pieces are asked for:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        head = self.head(oid)
+        if head.coding == encoded.CHUNKED:
+            head, content = self.stored(oid)
+            if isinstance(content, ChunkList):
+                return head, chunks.stream(self, oid, content, threads)
+            return head, iter((memoryview(content),))
+        if head.stored_size > reading.SMALL and self.loose.stat(oid) is not None:
+            return head, self.loose.stream(oid)
+        return head, iter((memoryview(self.get(oid, threads=threads)[1]),))
+
+    def blame(self, oid: bytes) -> NoReturn:
+        """Say what is wrong with an object whose `pieces` had another digest.
+
+        Raises:
+            CorruptObject: naming it, or the chunk that is damaged.
+            ObjectNotFound, ObjectUnreadable: as `get`.
+        """
+        _, content = self.stored(oid)
+        if isinstance(content, ChunkList):
+            chunks.blame(self, oid, content)
+        raise CorruptObject(oid.hex(), "its content has another digest")
+
+    def encoded(self, oid: bytes) -> bytes:
+        """The encoded form of an object, header and payload, as it lies in its file or pack; of a blob in
+        chunks that is its list. Its content is not checked.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+
+        def packed(spot: Spot) -> bytes:
+            data = self._bytes(oid, spot)
+            own_header(oid, data)
+            return data
+
+        found: bytes = self._read(oid, lambda: self.loose.encoded(oid), packed)
         return found
 
     def head(self, oid: bytes) -> Header:
@@ -132,6 +225,25 @@ class Objects:
         row = self.known((oid,)).get(oid)
         return None if row is None or row.place != rows.PACK else (row.pack, row.offset, row.stored)
 
+    def packed(
+        self, oid: bytes, spot: Spot, threads: int, largest: int | None, *, frozen: bool = False
+    ) -> tuple[Header, Content | ChunkList]:
+        """`stored`, from one place in a pack (its name, offset, length) and nowhere else.
+
+        Raises:
+            ObjectNotFound, CorruptObject, ObjectUnreadable: as `get`.
+        """
+        name, offset, length = spot
+        path = self.packs.path(name)
+        try:
+            fd = os.open(path, reading.OPEN)
+            try:
+                return reading.load(oid, fd, offset, length, threads=threads, largest=largest, frozen=frozen)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise reading.reraised(oid, error, path) from error
+
     def _bytes(self, oid: bytes, spot: Spot, limit: int | None = None) -> bytes:
         name, offset, length = spot
         wanted = length if limit is None else min(length, limit)
@@ -162,87 +274,48 @@ class Objects:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    def put(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
-        """Store ``content`` under its name ``oid``, as a file of its own; a whole copy that is there already
-        is kept, a damaged one replaced.
+    def put(self, kind: int, oid: bytes, content: Content | bytearray, *, sync: bool = False) -> Placed:
+        """Store ``content`` under its name ``oid``; a whole copy that is there already is kept, a damaged one
+        replaced.
 
         Raises:
             StoreReadOnly: it cannot be written.
         """
-        there = self._whole(kind, oid, len(content), self.known((oid,)).get(oid))
-        return there or self.loose.put(kind, oid, content, sync=sync)
+        return self.put_all([(kind, oid, content, 1)], sync=sync, least=2)[oid]
 
-    def put_all(
-        self, objects: Sequence[tuple[int, bytes, Content]], *, sync: bool, least: int
-    ) -> dict[bytes, Placed]:
-        """Store many objects (kind, name, content), and tell where each is. Those that are new and small go
-        into one pack if there are ``least`` of them, the others become files of their own.
+    def put_all(self, objects: Sequence[New], *, sync: bool, least: int) -> dict[bytes, Placed]:
+        """Store many objects (kind, name, content, and the size in bytes of the numbers that it is made of),
+        and tell where each is, and each chunk of those that are stored in chunks: `storage/putting.py`.
 
         Raises:
             StoreReadOnly: they cannot be written.
         """
-        placed: dict[bytes, Placed] = {}
-        small: dict[bytes, tuple[int, Content]] = {}
-        large: dict[bytes, tuple[int, Content]] = {}
-        known = self.known([oid for _, oid, _ in objects])
-        for kind, oid, content in objects:
-            if oid in placed:
-                continue
-            there = self._whole(kind, oid, len(content), known[oid]) if oid in known else None
-            if there is not None:
-                placed[oid] = there
-            elif oid in known and known[oid].place == rows.LOOSE:  # a damaged file is to be replaced
-                large[oid] = kind, content
-            else:
-                (small if len(content) <= PACKED_BYTES else large)[oid] = kind, content
-        if len(small) >= least:
-            placed |= self._pack(small, sync=sync)
-        else:
-            large = {**small, **large}
-        for oid, (kind, content) in large.items():
-            placed[oid] = self.loose.put(kind, oid, content, sync=sync)
-        return placed
+        return put_all(self, objects, sync=sync, least=least)
 
-    def _pack(self, objects: dict[bytes, tuple[int, Content]], *, sync: bool) -> dict[bytes, Placed]:
-        """Write a pack of new objects."""
-        ready, codings = [], []
-        for oid, (kind, content) in objects.items():
-            head, payload = encoded.encode(kind, oid, content)
-            ready.append((oid, b"".join((head.pack(), payload))))
-            codings.append(head.coding)
-        written = self.packs.write(ready, sync=sync)
-        placed = {}
-        for (oid, (offset, length)), coding in zip(written.places.items(), codings, strict=True):
-            placed[oid] = Placed(
-                written.inode, written.changed, length, coding, pack=written.name, offset=offset
-            )
-        return placed
+    def need(self, feature: str) -> None:
+        """Have the store say that it takes a program that knows ``feature``, before the first object that
+        does is written.
+        """
+        if feature not in self._needed:
+            if self.declare is not None:
+                self.declare(feature)
+            self._needed.add(feature)
 
     def known(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
         """The rows of those objects that the index knows; one that is damaged is as good as none."""
         return self.index.object_rows(oids) if self.index is not None else {}
 
-    def _whole(self, kind: int, oid: bytes, size: int, row: rows.ObjectRow | None) -> Placed | None:
-        """Where the index says that an object is, if it is there and whole; None if it must be written. Large
-        ones are left to `LooseObjects.put`. The index may lie (files were damaged or removed), so it is not
-        taken at its word: a copy is read and checked, which costs less than writing one.
+    def still(self, placed: dict[bytes, Placed]) -> bool:
+        """Whether the files that hold some objects are still the ones that they were put into. Asked under
+        the lock, when nobody moves or removes any.
         """
-        if row is None or size > CHECK_BYTES:
-            return None
-        if row.place == rows.LOOSE:
-            return self.loose.whole(kind, oid, size)
-        seen = self.packs.stat(row.pack) if row.place == rows.PACK else None
-        if seen is None:
-            return None
-        try:
-            head, content = checked(oid, self._bytes(oid, (row.pack, row.offset, row.stored)), size)
-        except CorruptObject:
-            self.damaged.add(row.pack)
-            return None
-        except (ObjectNotFound, ObjectUnreadable):
-            return None
-        if head.kind != kind or len(content) != size:
-            return None
-        return Placed(
-            seen.st_ino, seen.st_mtime_ns, row.stored, head.coding, pack=row.pack, offset=row.offset
-        )
+        seen: set[bytes] = set()
+        for oid, place in placed.items():
+            if place.pack in seen:
+                continue
+            now = self.packs.stat(place.pack) if place.pack else self.loose.stat(oid)
+            if now is None or (now.st_ino, now.st_mtime_ns) != (place.inode, place.changed):
+                return False
+            if place.pack:
+                seen.add(place.pack)
+        return True

@@ -71,7 +71,7 @@ class Packs:
             try:
                 seen = fs.write_new(self._tmp, path, (data,), sync=sync)
             except StoreReadOnly:
-                if attempt or not self._clear_way():
+                if attempt or not self.clear_way():
                     raise
                 continue
             if seen is None:
@@ -81,7 +81,7 @@ class Packs:
             self.quarantine(name)
         raise ObjectUnreadable(name.hex(), "a damaged pack cannot be replaced")
 
-    def _clear_way(self) -> bool:
+    def clear_way(self) -> bool:
         """Set aside what stands where the folder of packs should be; False if nothing does."""
         if not os.path.lexists(self.folder) or os.path.isdir(self.folder):
             return False

@@ -12,23 +12,22 @@ import threading
 from scalable_cas import clock, config
 from scalable_cas.errors import (
     IndexDamaged,
-    ObjectNotFound,
     ScalableCasError,
     StoreClosed,
-    StoreReadOnly,
     StoreVersionError,
 )
 from scalable_cas.format import layout, rows
-from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
+from scalable_cas.storage.putting import AS_IT_IS
 from scalable_cas.storage.secret import user_secret
 from scalable_cas.store import lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
+from scalable_cas.store.object_access import ObjectAccess
 from scalable_cas.store.reader import make_reader
 from scalable_cas.store.writer import Pending, Writer
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from scalable_cas.codecs.base import Encoded
-    from scalable_cas.format.header import Header
     from scalable_cas.storage.index import Changes, Index
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
@@ -65,7 +63,7 @@ _PARTS = (
 )
 
 
-class StoreCore:
+class StoreCore(ObjectAccess):
     """An open store at ``root`` (an absolute path).
 
     Raises, when made:
@@ -87,6 +85,10 @@ class StoreCore:
         self._said: set[str] = set()
         self._unsaid: list[str] = []
         self.environ = config.Environ()
+        #: How the keys of rows begin that name results to be sent to a remote; empty: none are.
+        self.outbox = b""
+        #: What works beside the store, by name: closed before it, and let go of by a forked child.
+        self.attached: dict[str, Any] = {}
         self._open()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -129,6 +131,7 @@ class StoreCore:
             config.user_config_dir(), f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}"
         )
         self.objects = Objects(self.root)
+        self.objects.declare = self._declare
         self.journal = Journal(self.root, self.format.store_id, self.secret)
         self.index_path = opening.index_path(self.root, self.format.store_id, self.environ)
         self.index = self._open_index()
@@ -140,6 +143,10 @@ class StoreCore:
         self.read: Callable[..., Any] = make_reader(self)
         lifecycle.register(self)
         self.flush()
+
+    def _declare(self, feature: str) -> None:
+        """Have the ``format`` file say that programs must know a feature."""
+        self.format = opening.declare_feature(self.root, feature)
 
     @property
     def index_is_local(self) -> bool:
@@ -195,6 +202,8 @@ class StoreCore:
 
     def close(self) -> None:
         """Write everything, make it safe from a power cut, and let go of the files. Closing twice is fine."""
+        for companion in list(self.attached.values()):
+            companion.close()
         if lifecycle.is_registered(self):
             self._shut(write=not self.read_only)
         self._closed = True
@@ -222,6 +231,7 @@ class StoreCore:
         needed.
         """
         self._reopening = threading.RLock()  # another thread of the parent may hold it
+        self.attached = {}
         for name in ("journal", "flights"):
             if name in self.__dict__:
                 self.__dict__[name].after_fork()
@@ -234,17 +244,10 @@ class StoreCore:
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
-        # Missing objects are one cause: whoever removes ``objects/`` removes thousands.
-        if isinstance(error, ObjectNotFound):
-            cause = "missing"
-        else:
-            cause = (
-                getattr(error, "oid", "") or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
-            )
-        if cause in self._said:
-            return
-        self._said.add(cause)
-        self._unsaid.append(f"{error}{then}")
+        cause = saying.cause_of(error)
+        if cause not in self._said:
+            self._said.add(cause)
+            self._unsaid.append(f"{error}{then}")
 
     def say(self) -> None:
         """Emit the warnings that were kept back."""
@@ -253,9 +256,11 @@ class StoreCore:
 
     # --- entries ---------------------------------------------------------------------------------------
 
-    def save(self, record: Record, encoded: Encoded, *, replace: bool = False) -> None:
+    def save(
+        self, record: Record, encoded: Encoded, *, replace: bool = False, mapped: bool = False
+    ) -> list[bytes]:
         """Store a result under ``record`` (its key, function and times); the rest of the record is filled in
-        here.
+        here. With ``mapped`` its large buffers are stored so that they can be mapped. Returns their names.
 
         It is visible to this process at once. It is in the files when this returns if the function was slow
         or the result is large, else within 0.1 s.
@@ -263,10 +268,10 @@ class StoreCore:
         Raises:
             NotStorable: more buffers or bytes than the format can hold.
         """
-        objects = as_objects(encoded)
-        kind, oid, content = objects[-1]
+        objects = as_objects(encoded, mapped=mapped)
+        kind, oid, content, _ = objects[-1]
         record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part in objects)
+        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
         item = Pending(record, objects)
         # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
         now = (
@@ -277,6 +282,7 @@ class StoreCore:
             or item.bytes > QUEUED_BYTES
         )
         self.writer.add(item, now=now)
+        return [name for _, name, _, item_size in objects if item_size == AS_IT_IS]
 
     def forget(
         self,
@@ -333,7 +339,11 @@ class StoreCore:
         self.index.write(change)
 
     def contains(self, rowkey: bytes, limit: int | None = None) -> bool:
-        """Whether an entry is stored whose object's file is there; decodes nothing. ``limit``: age in ns."""
+        """Whether an entry is stored whose object's file is there, and whose signer is trusted as far as it
+        has to be; decodes nothing. ``limit``: age in ns.
+        """
+        from scalable_cas.store.trust import refusal_of
+
         pending = self.writer.visible.get(rowkey)
         if pending is not None:
             return limit is None or clock.now_ns() - pending.record.created <= limit
@@ -341,48 +351,11 @@ class StoreCore:
         if row is None or len(row) < rows.REF_FIXED:
             return False
         fields = rows.REF.unpack_from(row)
+        if fields[1] & rows.FOREIGN and refusal_of(self, rowkey) is not None:
+            return False
         return (limit is None or clock.now_ns() - fields[6] <= limit) and self.objects.place(
             fields[11]
         ) is not None
-
-    # --- objects ---------------------------------------------------------------------------------------
-
-    def put_object(self, kind: int, content: bytes | bytearray | memoryview) -> bytes:
-        """Store an object by itself, named by no entry, and return its name. gc removes it unless it is
-        pinned.
-
-        Raises:
-            StoreReadOnly: it cannot be written.
-        """
-        if self.read_only:
-            raise StoreReadOnly(self.root, "it is read-only")
-        oid = object_id(kind, content, threads=os.cpu_count() or 1)
-        epoch = self.index.number("epoch")
-        place = self.objects.put(kind, oid, content, sync=self.strict)
-
-        def change(changes: Any) -> None:
-            nonlocal place
-            current, again = changes.settle_epoch(epoch)
-            if again:  # a collector was at work since, and may have taken the file
-                place = self.objects.put(kind, oid, content, sync=self.strict)
-            changes.put_object(
-                oid,
-                rows.pack_object(
-                    kind, place.coding, len(content), place.stored, current, place.pack, place.offset
-                ),
-            )
-
-        self.index.write(change)
-        return oid
-
-    def get_object(self, oid: bytes) -> tuple[Header, bytes | memoryview]:
-        """The header and the checked content of an object, also of one that is still in the queue.
-
-        Raises:
-            ObjectNotFound, CorruptObject, ObjectUnreadable: as `Objects.get`.
-        """
-        self.flush()
-        return self.objects.get(oid, threads=os.cpu_count() or 1)
 
     def discard_damaged(self, oid: bytes) -> None:
         """Move a damaged object aside, so that the next store of it writes a whole one (I5: never a permanent

@@ -13,7 +13,7 @@ from scalable_cas.errors import ScalableCasError
 from scalable_cas.format import rows
 from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.storage.environment import FOLDER
-from scalable_cas.storage.objects import PACKED_BYTES
+from scalable_cas.storage.putting import PACKED_BYTES
 from scalable_cas.store.moving import Moved, drop_copies, rewrite
 
 TYPE_CHECKING = False

@@ -36,6 +36,28 @@ def register(store: StoreCore) -> None:
         _finalizer_of = os.getpid()
 
 
+def before_threads_end(callback: Callable[[], None]) -> None:
+    """Have ``callback`` run at the end of the main thread, while pools of threads still work.
+
+    At `atexit` it is too late: `concurrent.futures`, which boto3 uploads with, refuses new work from then on.
+    The hook that it uses itself has no public name (3.9 to 3.14 have it); without it we are called at exit,
+    and what cannot be sent then is sent by the next process.
+    """
+    import concurrent.futures.thread  # noqa: F401 - its own hook must be there first: they run in reverse
+    import threading
+
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        try:
+            register(callback)
+        except RuntimeError:  # the main thread has ended already
+            return
+        return
+    import atexit
+
+    atexit.register(callback)
+
+
 def is_pool_worker() -> bool:
     """Whether this is a daemon worker of ``multiprocessing``, such as those of a Pool.
 

@@ -19,8 +19,10 @@ from blake3 import blake3
 from scalable_cas.errors import CorruptObject, IndexDamaged, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import pack as packed
 from scalable_cas.format import rows
+from scalable_cas.format.chunking import ChunkList
 from scalable_cas.storage import fs
-from scalable_cas.storage.loose import checked
+from scalable_cas.storage.chunks import check
+from scalable_cas.storage.reading import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class _Source:
         self.dead = 0
         self.going = True
 
-    def sort(self, store: StoreCore, data: bytes, dead: Collection[bytes]) -> None:
+    def sort(self, store: StoreCore, data: bytes, dead: Collection[bytes], wrong: Collection[bytes]) -> None:
         """Decide about each object."""
         gone = set(_unneeded(store, self.name, self.table, dead))
         for member in sorted(self.table, key=lambda member: member.offset):
@@ -78,7 +80,8 @@ class _Source:
                 self.dead += member.oid in dead
                 continue
             piece = data[member.offset : member.offset + member.length]
-            if self.whole or _is_whole(member.oid, piece):  # the digest of all covers each
+            # the digest of all covers each
+            if member.oid not in wrong and (self.whole or _is_whole(member.oid, piece)):
                 self.kept[member.oid] = piece
             else:
                 self.damaged.add(member.oid)
@@ -136,11 +139,16 @@ def shrinkage(store: StoreCore, name: bytes, dead: Collection[bytes], *, planned
 
 
 def rewrite(
-    store: StoreCore, names: Sequence[bytes], loose: Sequence[bytes] = (), *, dead: Collection[bytes] = ()
+    store: StoreCore,
+    names: Sequence[bytes],
+    loose: Sequence[bytes] = (),
+    *,
+    dead: Collection[bytes] = (),
+    wrong: Collection[bytes] = (),
 ) -> Moved:
     """Move what is needed of some packs, and some ``loose`` objects that the index knows, into one new pack,
-    and remove the old files. ``dead``: objects that are not needed where no row names them. A single pack of
-    which everything is whole and needed stays as it is.
+    and remove the old files. ``dead``: objects that are not needed where no row names them; ``wrong``: those
+    that pass for whole and are not. A single pack of which everything is whole and needed stays as it is.
 
     Raises:
         StoreReadOnly, StoreBusy: nothing was removed.
@@ -148,7 +156,7 @@ def rewrite(
         ObjectUnreadable: the system would not let us read a pack.
     """
     result = Moved()
-    sources = _sources(store, names, dead)
+    sources = _sources(store, names, dead, wrong)
     if not sources and not loose:
         return result
     if not loose and len(sources) == 1 and sources[0].unchanged():
@@ -171,7 +179,9 @@ def rewrite(
     return result
 
 
-def _sources(store: StoreCore, names: Sequence[bytes], dead: Collection[bytes]) -> list[_Source]:
+def _sources(
+    store: StoreCore, names: Sequence[bytes], dead: Collection[bytes], wrong: Collection[bytes]
+) -> list[_Source]:
     found = []
     for name in names:
         try:
@@ -179,7 +189,7 @@ def _sources(store: StoreCore, names: Sequence[bytes], dead: Collection[bytes]) 
         except FileNotFoundError:
             continue
         source = _Source(name, data)
-        source.sort(store, data, dead)
+        source.sort(store, data, dead, wrong)
         found.append(source)
     return found
 
@@ -325,13 +335,40 @@ def set_aside(store: StoreCore, oid: bytes) -> bool:
     """
     done = False
     try:
-        store.objects.loose.get(oid)
+        found = store.objects.loose.get(oid)[1]
+        if isinstance(found, ChunkList) and not _holds(store, oid, found):
+            done = store.objects.loose.quarantine(oid)
     except (ObjectNotFound, ObjectUnreadable):
         pass
     except CorruptObject:
         done = store.objects.loose.quarantine(oid)
     row = store.objects.known((oid,)).get(oid)
-    found = (row.pack, 0, 0) if row is not None and row.pack else store.objects.packs.find(oid)
-    if found is not None:
-        done = rewrite(store, [found[0]]).packs > 0 or done
+    spot = (
+        (row.pack, row.offset, row.stored) if row is not None and row.pack else store.objects.packs.find(oid)
+    )
+    if spot is not None:
+        done = rewrite(store, [spot[0]], wrong=_wrong_list(store, oid, spot)).packs > 0 or done
     return done
+
+
+def _wrong_list(store: StoreCore, oid: bytes, spot: tuple[bytes, int, int]) -> frozenset[bytes]:
+    """The object, if it is a list of chunks that are whole but not what its name promises: of a list itself
+    only the checksum can be told.
+    """
+    try:
+        found = store.objects.packed(oid, spot, 1, None)[1]
+    except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+        return frozenset()
+    wrong = isinstance(found, ChunkList) and not _holds(store, oid, found)
+    return frozenset((oid,)) if wrong else frozenset()
+
+
+def _holds(store: StoreCore, oid: bytes, listed: ChunkList) -> bool:
+    """Whether a list of chunks can stay where it is; what is wrong with a chunk is the chunk's fault."""
+    try:
+        check(store.objects, oid, listed)
+    except CorruptObject:
+        return False
+    except ObjectUnreadable:
+        return True
+    return True

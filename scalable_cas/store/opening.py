@@ -77,6 +77,20 @@ def initialise(root: str) -> bool:
     return fs.write_new(tmp, f"{root}/{layout.FORMAT_FILE}", (content,), sync=True, mode=0o600) is not None
 
 
+def declare_feature(root: str, feature: str) -> layout.StoreFormat:
+    """Have the ``format`` file name a feature, and return it. Two processes may do so at once: each looks
+    again until it finds its own there.
+
+    Raises:
+        StoreReadOnly, StoreVersionError, StoreNotFound: it cannot be read or written.
+    """
+    path = f"{root}/{layout.FORMAT_FILE}"
+    while not (found := load_format(root, create=False)).uses(feature):
+        content = found.with_feature(feature).pack()
+        fs.replace(f"{root}/{layout.TMP}", path, content)
+    return found
+
+
 def load_settings(root: str) -> config.Settings:
     """Read the store's own settings.
 

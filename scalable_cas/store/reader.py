@@ -17,16 +17,20 @@ from blake3 import blake3
 
 from scalable_cas import clock
 from scalable_cas.codecs import base as codecs
+from scalable_cas.codecs import outputs
 from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
+    PathRefused,
     ScalableCasError,
     UntrustedEntry,
 )
 from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.storage.environment import READ_FAULT
+from scalable_cas.storage.parallel import cores
+from scalable_cas.store.terms import OWN, decode_foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +39,10 @@ if TYPE_CHECKING:
 
     from scalable_cas.store.core import StoreCore
     from scalable_cas.store.telemetry import Counters
+    from scalable_cas.store.terms import Terms
     from scalable_cas.store.writer import Pending
+
+    Decode = Callable[..., Any]
 
 
 class Miss:
@@ -173,6 +180,9 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
         store.reopen()
         return MISS
     item = store.writer.visible.get(rowkey)
+    if item is not None and item.intake is not None:  # files are put back from the store
+        store.flush()
+        item = None
     if item is None:  # written just now
         return MISS if store.index.ref(rowkey) is None else store.read(rowkey, counters, limit)
     if limit is not None and clock.now_ns() - item.record.created > limit:
@@ -188,13 +198,20 @@ def read_pending(store: StoreCore, rowkey: bytes, counters: Counters, limit: int
 def decode_pending(item: Pending) -> Any:
     """Decode a result from its encoded form, so that each caller gets an object of its own."""
     root = item.objects[-1]
-    contents = {oid: content for _, oid, content in item.objects}
-    return _decode(
-        item.record.codec, root[0], root[2], lambda ref: memoryview(contents[ref.oid]), trusted=True
+    contents = {oid: content for _, oid, content, _ in item.objects}
+    # Read-only: a buffer may be the memory of an array that the caller of the function has by now.
+    return decode_with(
+        item.record.codec,
+        root[0],
+        root[2],
+        lambda ref: memoryview(contents[ref.oid]).toreadonly(),
+        trusted=True,
     )
 
 
-def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) -> Any:
+def read_row(
+    store: StoreCore, rowkey: bytes, row: bytes, counters: Counters, decode: Decode | None = None
+) -> Any:
     """The general case of a hit: any codec, content from files, every fault a miss that heals."""
     fields = rows.REF.unpack_from(row)
     _, flags, codec_number, kind, _, _, _, seconds, _, _, _, _, code = fields
@@ -207,23 +224,44 @@ def read_row(store: StoreCore, rowkey: bytes, row: bytes, counters: Counters) ->
         codec = _codec_name(store, rowkey, codec_number)
         if codec is None:
             return MISS
-        content = _root_content(store, rowkey, row)
-        result = _decode(
-            codec, kind, content, lambda ref: _buffer(store, ref), trusted=not flags & rows.FOREIGN
-        )
+
+        def decoded(terms: Terms) -> Any:
+            content = _root_content(store, rowkey, row)
+            return (decode or decode_stored)(store, codec, kind, content, terms)
+
+        foreign = flags & rows.FOREIGN
+        result = decode_foreign(store, rowkey, row, codec, decoded) if foreign else decoded(OWN)
+        if result is MISS:
+            return MISS
     except CorruptObject as error:
         store.trouble(error, "; the function runs and the object is replaced")
         store.discard_damaged(bytes.fromhex(error.oid))
         return MISS
     except UntrustedEntry as error:
-        remedy = "`scalable-cas reindex --adopt` takes over all entries of a store that you trust"
-        store.trouble(error, f"; the entry {rowkey[8:].hex()} is computed anew; {remedy}")
+        store.trouble(error, "; the function runs")
+        return MISS
+    except PathRefused as error:
+        store.trouble(error, "; a stored output cannot be put back there, and the function runs")
         return MISS
     except ScalableCasError as error:
         store.trouble(error)
         return MISS
     _count(store, rowkey, seconds, counters)
     return result
+
+
+def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, terms: Terms) -> Any:
+    """The value of an entry; files and folders are put back."""
+    if codec in outputs.NAMES:
+        from scalable_cas.store.general import decode_output  # only then
+
+        return decode_output(store, codec, kind, content, terms)
+
+    def fetch(ref: value.BufferRef) -> bytes | memoryview:
+        terms.take(ref.size)
+        return buffer_of(store, ref)
+
+    return decode_with(codec, kind, content, fetch, trusted=terms.trusted)
 
 
 def _count(store: StoreCore, rowkey: bytes, seconds: float, counters: Counters) -> None:
@@ -242,17 +280,16 @@ def _codec_name(store: StoreCore, rowkey: bytes, number: int) -> str | None:
 
 def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memoryview:
     """The content of an entry's root object: the copy in the row if its file is as it was, else the file."""
-    _, flags, _, kind, _, length, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(
-        row
-    )
+    _, flags, _, kind, _, _, created, seconds, size, inode, changed, oid, code = rows.REF.unpack_from(row)
     packed = bool(flags & rows.PACKED)
     if flags & rows.HAS_INLINE and store.objects.is_as_known(oid, inode, changed, packed=packed):
-        inline = memoryview(row)[rows.REF_FIXED :]
-        if len(inline) == length and object_id(kind, inline) == oid:
+        inline = rows.inline_of(row)
+        if inline is not None and object_id(kind, inline) == oid:
             return inline
     # before it is read: what is changed in between must not pass for what was read
     seen = store.objects.place(oid) if flags & rows.HAS_INLINE else None
-    head, content = store.objects.get(oid, largest=size)
+    # a large root is a `bytes` or a text by itself, or the head of a value: nobody writes into it
+    head, content = store.objects.get(oid, threads=cores(), largest=size, frozen=True)
     if head.kind != kind or head.raw_size != size:
         raise CorruptObject(oid.hex(), "it is of another kind or size than its entry says")
     if seen is not None:
@@ -275,21 +312,39 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
                 oid=oid,
                 inline=bytes(content),
                 code=code,
+                signer=rows.signer_of(row),
             ),
         )
     return content
 
 
-def _buffer(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
-    head, content = store.objects.get(ref.oid, largest=ref.size)
+def buffer_of(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
+    """The checked content of a buffer.
+
+    Raises:
+        ObjectNotFound, CorruptObject, ObjectUnreadable: it cannot be had, or is another.
+    """
+    head, content = store.objects.get(ref.oid, threads=cores(), largest=ref.size)
     if head.kind != BLOB or head.raw_size != ref.size:
         raise CorruptObject(ref.oid.hex(), "it is of another kind or size than its value says")
     return content
 
 
-def _decode(
-    codec: str, kind: int, content: Any, fetch: Callable[[value.BufferRef], Any], *, trusted: bool
+def decode_with(
+    codec: str,
+    kind: int,
+    content: Any,
+    fetch: Callable[[value.BufferRef], Any],
+    *,
+    trusted: bool,
+    writable: bool = True,
 ) -> Any:
+    """Decode the content of a root object; ``fetch`` gets each buffer that it names. ``writable``: whether
+    arrays over read-only buffers are to be copied.
+
+    Raises:
+        MalformedObject, UntrustedEntry, UnknownCodec: as `codecs.decode`, and what ``fetch`` raises.
+    """
     if kind == BLOB:
         return codecs.decode(codec, b"", (content,), trusted=trusted)
     if kind != VALUE:
@@ -297,4 +352,5 @@ def _decode(
     parsed = value.unpack(content)
     if parsed.codec != codec:
         raise MalformedObject("entry", f"its record says {codec}, its value {parsed.codec}")
-    return codecs.decode(codec, parsed.head, tuple(fetch(ref) for ref in parsed.buffers), trusted=trusted)
+    buffers = tuple(fetch(ref) for ref in parsed.buffers)
+    return codecs.decode(codec, parsed.head, buffers, trusted=trusted, writable=writable)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
-from scalable_cas.format.header import HEADER_BYTES, Header
+from scalable_cas.format.header import CHUNKED, HEADER_BYTES, Header
 from scalable_cas.format.pack import read_table
 from scalable_cas.storage.journal import SegmentFault
-from scalable_cas.storage.loose import own_header
+from scalable_cas.storage.reading import own_header
+from scalable_cas.store.trust import signer_of_origin
 from scalable_cas.store.writer import ref_row
 
 TYPE_CHECKING = False
@@ -76,7 +77,7 @@ def fill_index(
     if (
         adopt
     ):  # the user's tag goes on the records themselves, or the next rebuild would call them foreign again
-        foreign = [record.pack() for record, own in last.entries.values() if not own]
+        foreign = [_adopted(record).pack() for record, own in last.entries.values() if not own]
         with index.environment.locked():
             if foreign:
                 journal.append(foreign, sync=True)
@@ -137,14 +138,17 @@ class _Filling:
 
         def change(changes: Changes) -> None:
             for oid, (head, pack, offset) in batch:
-                if (
-                    changes.object_row(oid) is None
-                ):  # else a neighbour has named it since, or it is there twice
+                # Else a neighbour has named it since, or it is there twice. Of two forms of a blob the one
+                # that is no list counts: the blob may be a chunk of another, which must not be a list.
+                row = changes.object_row(oid)
+                if row is None or row.coding == CHUNKED != head.coding:
                     # the present epoch: a collector that began before must not take what was named meanwhile
                     epoch, stored = changes.number("epoch"), HEADER_BYTES + head.stored_size
-                    row = rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset)
-                    changes.put_object(oid, row)
-                    self._result.objects += 1
+                    changes.put_object(
+                        oid,
+                        rows.pack_object(head.kind, head.coding, head.raw_size, stored, epoch, pack, offset),
+                    )
+                    self._result.objects += row is None
 
         self._index.write(change)
         self._tell()
@@ -167,12 +171,12 @@ class _Filling:
                 if there is not None and there.sequence < record.sequence:
                     changes.drop_entry(record.rowkey)
             elif changes.ref(record.rowkey) is None and not any(
-                self._put_entry(changes, item, foreign=not (mine or self._adopt))
+                self._put_entry(changes, _adopted(item) if self._adopt and not mine else item)
                 for item, mine in ((record, own), *self._journaled.before(record.rowkey))
             ):
                 self._result.missing += 1
 
-    def _put_entry(self, changes: Changes, record: Record, *, foreign: bool) -> bool:
+    def _put_entry(self, changes: Changes, record: Record) -> bool:
         place = self._objects.place(record.oid)
         if place is None:
             return False
@@ -182,12 +186,11 @@ class _Filling:
                 content = self._objects.get(record.oid, largest=rows.INLINE_BYTES)[1]
             except (ObjectNotFound, CorruptObject, ObjectUnreadable):
                 pass  # the row is written without a copy; the first read of it finds the damage
-        self._result.foreign += foreign
-        changes.put_entry(
-            record,
-            record.pack(),
-            ref_row(self._index.secret, record, place, content, rows.FOREIGN if foreign else 0),
-        )
+        # with an origin it came from elsewhere; then either nobody here checked it, or its signer is known
+        flags, signer = rows.FOREIGN if record.origin else 0, signer_of_origin(record.origin)
+        row = ref_row(self._index.secret, record, place, content, flags, signer)
+        changes.put_entry(record, record.pack(), row)
+        self._result.foreign += record.origin == records.FOREIGN
         self._result.entries += 1
         return True
 
@@ -209,6 +212,10 @@ class _Journaled:
     def add(self, record: Record, *, own: bool) -> None:
         """Take one more record into account."""
         self.highest = max(self.highest, record.sequence)
+        if not own:
+            record.origin = records.FOREIGN  # what that journal says of signatures, nobody here has checked
+        elif record.origin == records.FOREIGN:
+            own = False  # we wrote it down anew when its journal was mended, which did not make it ours
         if record.type in (records.PIN, records.UNPIN):
             pinned = self.pins.get(record.pin_target)
             if pinned is None or record.sequence >= pinned.sequence:
@@ -266,6 +273,12 @@ def _packed(packs: Packs, name: bytes) -> Iterator[tuple[bytes, _Spot | None]]:
             continue
         if HEADER_BYTES + head.stored_size == member.length:
             yield member.oid, (head, name, member.offset)
+
+
+def _adopted(record: Record) -> Record:
+    """A record that nobody here vouched for, made the user's own."""
+    record.origin = ""
+    return record
 
 
 def _order(record: Record, *, own: bool) -> tuple[int, int, bool]:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
-from scalable_cas.errors import CacheWarning
+from scalable_cas.errors import CacheWarning, ObjectNotFound, UntrustedEntry
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def cause_of(error: BaseException) -> str:
+    """What a fault of the cache is about: two of one cause are told once."""
+    if isinstance(error, ObjectNotFound):  # whoever removes ``objects/`` removes thousands
+        return "missing"
+    if isinstance(error, UntrustedEntry) and error.cause:  # a signer may have made as many
+        return error.cause
+    oid: str = getattr(error, "oid", "")
+    return oid or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
 
 
 def warn(text: str, category: type[CacheWarning] = CacheWarning) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.intake import Intake
 
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
@@ -41,19 +42,21 @@ IMPATIENCE = 0.05
 PACK_LEAST = 32
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
-Object = tuple[int, bytes, "bytes | bytearray | memoryview"]  # kind, name, content
+# kind, name, content, size in bytes of the numbers in it
+Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 
 
 class Pending:
     """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
-    one is the root; their lengths are the record's total.
+    one is the root. ``intake``: more objects of it, which are in their places already.
     """
 
-    __slots__ = ("bytes", "objects", "record", "since")
+    __slots__ = ("bytes", "intake", "objects", "record", "since")
 
-    def __init__(self, record: Record, objects: list[Object]) -> None:
+    def __init__(self, record: Record, objects: list[Object], intake: Intake | None = None) -> None:
         self.record = record
         self.objects = objects
+        self.intake = intake
         self.bytes = record.total
         self.since = clock.monotonic()
 
@@ -169,9 +172,15 @@ class Writer:
         def change(changes: Changes) -> None:
             nonlocal placed
             current, again = changes.settle_epoch(epoch)
-            if again:  # a collector was at work since the objects were put, and may have taken some
+            # a collector was at work since the objects were put, and may have taken some
+            if again and not store.objects.still(placed):
                 placed = self._put(batch)
-            publish(store, changes, batch, placed, current)
+            whole = [
+                item for item in batch if item.intake is None or item.intake.is_whole(epoch, again=again)
+            ]
+            for item in whole:
+                placed |= item.intake.placed if item.intake is not None else {}
+            publish(store, changes, whole, placed, current)
 
         try:
             store.index.write(change, self._lock_wait)
@@ -202,8 +211,11 @@ class Writer:
 
     def _remember(self, placed: dict[bytes, Placed]) -> None:
         """The files that are to be made safe from a power cut at the end."""
-        objects = self._store.objects
+        objects, last = self._store.objects, b""
         for oid, place in placed.items():
+            if place.pack and place.pack == last:  # chunks come by the thousand
+                continue
+            last = place.pack
             # beyond, the whole file system is synced and the names do not matter
             if len(self._unsynced) > fs.MANY:
                 return
@@ -236,33 +248,39 @@ def publish(
 ) -> None:
     """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
     sequence = changes.next_number("sequence") if batch else 0
-    objects: dict[bytes, bytes] = {}
+    # of one that was there and has been named in this epoch, the row is as it would be
+    objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
     refs: dict[bytes, bytes] = {}
     packed: dict[bytes, bytes] = {}
     for item in batch:
         record = item.record
         record.sequence = sequence
-        for kind, oid, content in item.objects:
-            place = placed[oid]
-            objects[oid] = rows.pack_object(
-                kind, place.coding, len(content), place.stored, epoch, place.pack, place.offset
-            )
-        _, oid, root = item.objects[-1]
+        _, oid, root, _ = item.objects[-1]
         rowkey = record.rowkey
         packed[rowkey] = record.pack()
         refs[rowkey] = ref_row(store.secret, record, placed[oid], root)
     if batch:
         for table, items in (("objects", objects), ("refs", refs), ("records", packed)):
             changes.put_sorted(table, items)
+        if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
+            changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
         changes.name_functions({item.record.fnid: item.record.function for item in batch})
         store.journal.append(list(packed.values()), sync=True)
     store.notes.write(changes)
 
 
 def ref_row(
-    secret: bytes, record: Record, place: Placed, content: bytes | bytearray | memoryview, flags: int = 0
+    secret: bytes,
+    record: Record,
+    place: Placed,
+    content: bytes | bytearray | memoryview | None,
+    flags: int = 0,
+    signer: bytes = b"",
 ) -> bytes:
-    """The index row of an entry whose root object is at ``place``; small content is copied into it."""
+    """The index row of an entry whose root object is at ``place``; small content is copied into it, None is
+    not. ``signer``: as in `rows.pack_ref`.
+    """
+    copied = content is not None and len(content) <= rows.INLINE_BYTES
     return rows.pack_ref(
         record.rowkey,
         secret,
@@ -275,6 +293,7 @@ def ref_row(
         inode=place.inode,
         changed=place.changed,
         oid=record.oid,
-        inline=bytes(content) if len(content) <= rows.INLINE_BYTES else None,
+        inline=bytes(content) if copied and content is not None else None,
         code=rows.code_mark(record.code),
+        signer=signer,
     )

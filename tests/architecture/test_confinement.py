@@ -12,11 +12,13 @@ from .source import dotted, imports, modules, names_used, parse
 IMPORTS = {
     "lmdb": ("storage/",),
     "zstandard": ("format/compression.py",),
+    "pyfastcdc": ("format/chunking.py",),
     "pickle": ("codecs/pickled.py",),
     "cloudpickle": ("codecs/pickled.py",),
     "marshal": (),
     "shelve": (),
     "click": ("cli/",),
+    "cryptography": ("storage/signing.py",),
     "tabulate": ("cli/",),
     "yaml": ("config.py",),
     "time": ("clock.py",),
@@ -25,9 +27,9 @@ IMPORTS = {
     "shutil": ("storage/fs.py", "cli/"),  # cli: the width of the terminal; what changes files is below
     "numpy": ("keys/", "codecs/"),
     "pandas": ("keys/", "codecs/"),
-    **dict.fromkeys(("pyarrow", "polars", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
-    "boto3": ("remotes/s3.py",),
-    "botocore": ("remotes/s3.py",),
+    **dict.fromkeys(("pyarrow", "polars", "pytz", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
+    "boto3": ("remotes/s3_client.py",),
+    "botocore": ("remotes/s3_client.py",),
     "dask": (),
     "sqlite3": (),
 }
@@ -57,8 +59,11 @@ _MUTATIONS = {
         "chown",
     ),
 }
+# What changes files: those of the store, those outside of it that results are put back to, and those of
+# shared folders and downloads.
+_CHANGING = ("storage/fs.py", "storage/outside.py", "remotes/fs.py")
 NAMES = {
-    **{f"{library}.{name}": ("storage/fs.py",) for library, names in _MUTATIONS.items() for name in names},
+    **{f"{library}.{name}": _CHANGING for library, names in _MUTATIONS.items() for name in names},
     **{
         f"os.{name}": ("config.py", "cli/") for name in ("environ", "environb", "getenv", "getenvb", "putenv")
     },
@@ -103,13 +108,13 @@ def writes(call: ast.Call) -> bool:
 
 
 def misplaced_writes(module):
-    if module.path == "storage/fs.py":
+    if module.path in _CHANGING:
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call):
             method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
             if method in PATH_METHODS or (dotted(node.func) in OPENERS and writes(node)):
-                yield f"{module.at(node)}   (files are changed in storage/fs.py)"
+                yield f"{module.at(node)}   (files are changed in {' and '.join(_CHANGING)})"
 
 
 CHECKS = (misplaced_imports, misplaced_names, misplaced_writes)
@@ -137,7 +142,12 @@ def test_everything_is_where_it_belongs(check):
         ("keys/call.py", "import os as o\no.getenv('A')", True),
         ("keys/call.py", "from os import environ as e\ne['A']", True),
         ("storage/fs.py", "import os\nos.unlink('a')", False),
+        ("remotes/fs.py", "import os\nos.unlink('a')", False),
+        ("storage/outside.py", "import os\nos.unlink('a')", False),
+        ("store/checkout.py", "import os\nos.unlink('a')", True),
         ("storage/loose.py", "import os\nos.unlink('a')", True),
+        ("remotes/files.py", "import os\nos.unlink('a')", True),
+        ("remotes/s3.py", "import boto3", True),
         ("storage/loose.py", "import os\nos.open('a', os.O_RDONLY)", False),
         ("storage/loose.py", "import os\nos.open('a', os.O_RDWR)", True),
         ("storage/loose.py", "from scalable_cas.storage import fs\nfs.unlink('a')", False),

@@ -181,7 +181,7 @@ def _fresh(workdir, monkeypatch):
     monkeypatch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
     monkeypatch.setattr(drift, "_said", set())
     monkeypatch.setattr(drift, "_decorated", {})
-    monkeypatch.setattr(session, "_on_code_change", None)
+    monkeypatch.setattr(session, "_project", None)
     monkeypatch.setattr(session, "_session", None)
 
 
@@ -238,7 +238,7 @@ def test_an_async_function(workdir):
     with pytest.warns(StaleCodeWarning, match="module"):
         assert asyncio.run(module.f(1)) == 2
     (workdir / "scalable.yaml").write_text("project:\n  on_code_change: error\n")
-    session._on_code_change = session._session = None
+    session._project = session._session = None
     with pytest.raises(CodeChanged):
         asyncio.run(load(workdir, after.replace("x - 1", "x - 2")).f(1))
 

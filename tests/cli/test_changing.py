@@ -247,3 +247,17 @@ def test_reindex_leaves_out_entries_whose_object_is_missing(cas, path, filled, o
 
 def test_ages_do_not_depend_on_the_time_zone():
     assert clock.iso(0) == "1970-01-01T00:00:00Z"
+
+
+def test_require_signed_is_a_setting(cas, path, filled):
+    assert cas("config", "get", "require_signed").out == "false\n"
+    assert cas("config", "set", "require_signed", "true").code == 0
+    assert cas("config", "get", "require_signed").out == "true\n"
+    assert json.loads((path / "config.json").read_text())["require_signed"] is True
+    assert "require_signed = true [false|true]" in cas("config", "list").out
+    for wrong in ("1", "yes", "", "True or so"):
+        done = cas("config", "set", "require_signed", wrong)
+        assert done.code == 1
+        assert "it can be false, true" in done.err
+    assert cas("config", "set", "require_signed", "FALSE").code == 0
+    assert cas("config", "get", "require_signed").out == "false\n"

@@ -189,5 +189,5 @@ def test_du(cas, filled):
     assert rows["report.draw"]["raw"] == 5000
     assert rows["report.draw"]["stored"] > 0
     assert [row["function"] for row in cas("du", "draw", "--json").json] == ["report.draw"]
-    assert cas("du").lines[0].split() == ["DISK", "SHARED", "VALUES", "ENTRIES", "FUNCTION"]
+    assert cas("du").lines[0].split() == ["DISK", "SHARED", "VALUES", "RATIO", "ENTRIES", "FUNCTION"]
     assert cas("du", "nothing").code == 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 from blake3 import blake3
 
 from scalable_cas import Store
+from scalable_cas.cli import cat_file
 from scalable_cas.cli.hash_object import _PIECE
 from scalable_cas.codecs.base import encode
+from tests.support.stores import flip, pack_files
 
 from .filling import put, record
 
@@ -218,3 +221,35 @@ def test_count_objects(cas, path, filled):
         "quarantined",
     ]
     assert (rows["count"], rows["in-pack"], rows["garbage"], rows["quarantined"]) == ("4", "0", "2", "0")
+
+
+def test_a_large_file_is_stored_in_chunks_and_printed_whole(cas, workdir, monkeypatch):
+    content = random.Random(1).randbytes(3_000_000)
+    (workdir / "large").write_bytes(content)
+    oid = blake3(content).hexdigest()
+    cas("init")
+    assert cas("hash-object", "-w", "large").lines == [oid]
+    assert cas("hash-object", "-w", "--stdin", stdin=content).lines == [oid]
+    assert cas("cat-file", "-p", oid).raw == content
+    assert cas("cat-file", "-s", oid).lines == ["3000000"]
+    assert cas("cat-file", "-t", oid).lines == ["blob"]
+    monkeypatch.setattr(cat_file, "_CHECKED", 1000)  # as for one that is too large to be held
+    assert cas("cat-file", "-p", oid).raw == content
+    rows = {row["oid"]: row for row in cas("ls-objects", "--json").json}
+    assert rows[oid] == {"oid": oid, "kind": "blob", "size": 3_000_000}
+    assert len(rows) > 50
+    assert cas("verify").code == 0
+
+
+def test_damage_of_a_large_file_is_told_while_it_is_printed(cas, workdir, monkeypatch):
+    content = random.Random(1).randbytes(3_000_000)
+    (workdir / "large").write_bytes(content)
+    cas("init")
+    (oid,) = cas("hash-object", "-w", "large").lines
+    (pack,) = pack_files(workdir / ".scalable")
+    flip(pack, 1_000_000)
+    for most in (1 << 26, 1000):
+        monkeypatch.setattr(cat_file, "_CHECKED", most)
+        done = cas("cat-file", "-p", oid)
+        assert done.code == 1
+        assert "damaged" in done.err

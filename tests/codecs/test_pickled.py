@@ -25,7 +25,7 @@ import weakref
 import numpy as np
 import pytest
 
-from scalable_cas.codecs import decode, encode
+from scalable_cas.codecs import decode, encode, pickled
 from scalable_cas.codecs.encoded import OUT_OF_BAND
 from scalable_cas.errors import MalformedObject, NotStorable, UntrustedEntry
 from tests.codecs import samples
@@ -35,8 +35,8 @@ LARGE = OUT_OF_BAND // 8
 
 
 def there_and_back(value, *, buffer=bytes):
-    encoded = encode(value)
-    assert encoded.codec == "pickle"
+    """By this codec, also where another would come first."""
+    encoded = pickled.encode(value)
     return decode("pickle", encoded.head, [buffer(part) for part in encoded.buffers], trusted=True)
 
 
@@ -62,7 +62,7 @@ def test_a_function_may_use_modules():
 
 def test_large_arrays_leave_the_stream_without_a_copy():
     array = np.arange(LARGE, dtype="f8")
-    encoded = encode({"a": array, "small": np.arange(3)})
+    encoded = pickled.encode({"a": array, "small": np.arange(3)})
     assert len(encoded.head) < 1000
     (buffer,) = encoded.buffers
     assert np.shares_memory(np.frombuffer(buffer, "f8"), array)
@@ -89,7 +89,7 @@ def test_arrays_are_writable_where_they_were(buffer, size):
 
 
 def test_each_hit_has_memory_of_its_own():
-    encoded = encode(np.zeros(LARGE))
+    encoded = pickled.encode(np.zeros(LARGE))
     buffers = [bytes(part) for part in encoded.buffers]
     first, second = (decode("pickle", encoded.head, buffers, trusted=True) for _ in range(2))
     first[0] = 1
@@ -98,7 +98,7 @@ def test_each_hit_has_memory_of_its_own():
 
 
 def test_writable_memory_is_used_as_it_is():
-    encoded = encode(np.zeros(LARGE))
+    encoded = pickled.encode(np.zeros(LARGE))
     memory = bytearray(encoded.buffers[0])
     array = decode("pickle", encoded.head, [memory], trusted=True)
     array[0] = 1

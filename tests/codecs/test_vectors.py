@@ -26,6 +26,7 @@ from tests.codecs.samples import same
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VECTORS = json.loads((ROOT / "fixtures" / "values-v1.json").read_text())
+LIBRARIES = json.loads((ROOT / "fixtures" / "values-libraries-v1.json").read_text())
 PAGE = (ROOT / "docs" / "reference" / "values-v1.md").read_text()
 NAMES = {
     **{module.__name__: module for module in (array, collections, decimal, difflib, fractions, pathlib)},
@@ -71,7 +72,7 @@ CODES = {
 @pytest.mark.parametrize("name", CODES)
 def test_every_tag_has_a_vector_and_a_line_in_the_page(name):
     code = CODES[name]
-    heads = "".join(vector["head"] for vector in VECTORS["values"])
+    heads = "".join(vector["head"] for vector in VECTORS["values"] + LIBRARIES["values"])
     assert re.search(f"(c7..|d[4-8]){code:02x}", heads)
     assert f"\n| {code} |" in PAGE
 

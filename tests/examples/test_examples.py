@@ -13,16 +13,16 @@ import pytest
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-TESTED = {"sunlight.py"}
+TESTED = {"outputs.py", "sunlight.py", "two_people.py"}
 
 
 def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == TESTED
 
 
-def start(folder):
-    """Run the example as the README does, into `folder`/results, and return what it prints."""
-    command = [sys.executable, str(EXAMPLES / "sunlight.py"), "results"]
+def start(folder, name="sunlight.py"):
+    """Run an example as the README does, into `folder`/results, and return what it prints."""
+    command = [sys.executable, str(EXAMPLES / name), "results"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
@@ -80,3 +80,31 @@ def test_the_model_is_that_of_its_sources():
     fine = model.energy_at(48.0, 30.0, 1, 288)
     assert model.energy_at(48.0, 30.0, 5, 24) == pytest.approx(fine, rel=5e-3)  # the steps are short enough
     assert model.energy_at(48.0, 30.0, 5, 24) > model.energy_at(48.0, 0.0, 5, 24) > 0
+
+
+def test_two_people_share_one_bucket(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "two_people.py"), "people"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ada, bob, again = ran.stdout.split("asks for")[1:]
+    assert "Misses: 10 (100%)" in ada
+    assert "Hits: 10 (50%)" in bob
+    assert "Hits: 20 (100%)" in again
+
+
+def test_drawings_that_were_lost_and_spoilt_come_back(tmp_path):
+    again = ["asking again", "results/walk-1/line.svg is back", "results/walk-2/line.svg is as it was"]
+    again.append("notes.txt says mine")
+    first = start(tmp_path, "outputs.py").splitlines()
+    assert first == ["drawing 3 walks", "writing the index", *again]
+    image = (tmp_path / "results/walk-3/line.svg").read_text()
+    assert len(image.split("points=")[1].split()) > 2000
+    assert (tmp_path / "results.html").read_text().count("<img") == 3
+    assert start(tmp_path, "outputs.py").splitlines() == [
+        "writing the index",
+        *again,
+    ]  # notes.txt is new in it
+    assert start(tmp_path, "outputs.py").splitlines() == again

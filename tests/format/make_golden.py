@@ -1,4 +1,4 @@
-"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER [packed]`. Only run for a new
+"""Make the golden store of a release: `python tests/format/make_golden.py FOLDER [packed|chunked]`. Only run for a new
 release; what is in fixtures/ is never made anew, because reading *old* stores is what it proves.
 """
 
@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import sys
+from array import array
 from pathlib import Path
 
 from scalable_cas import clock
 from scalable_cas.codecs.base import encode
+from scalable_cas.format.kinds import object_id
 from scalable_cas.format.record import Record
 from scalable_cas.store import writer
 from scalable_cas.store.core import StoreCore
@@ -26,7 +28,20 @@ VALUES = {
 }
 
 
-def main(folder: Path) -> None:
+def large_objects(store) -> dict[str, dict[str, object]]:
+    """Blobs in chunks: text, and numbers that are shuffled."""
+    text = "".join(f"{i // 9} {i % 7} temperature\n" for i in range(60_000)).encode()
+    numbers = array("q", (i * 3 for i in range(140_000))).tobytes()
+    found = {}
+    for content, item in ((text + text[5000:], 1), (numbers, 8)):
+        oid = object_id(1, content)
+        placed = store.objects.put_all([(1, oid, content, item)], sync=True, least=2)
+        assert len(placed) > 10
+        found[oid.hex()] = {"size": len(content), "start": content[:20].decode()}
+    return found
+
+
+def main(folder: Path, *, chunked: bool = False) -> None:
     config = folder / "config"
     os.environ["XDG_CONFIG_HOME"] = str(config)
     os.environ["SCALABLE_TELEMETRY"] = "0"
@@ -56,6 +71,8 @@ def main(folder: Path) -> None:
     for content in (b"", b"hello, hello, hello", b"temperature\n" * 500):
         oid = store.put_object(1, content)
         manifest["objects"][oid.hex()] = {"size": len(content), "start": content[:20].decode()}
+    if chunked:
+        manifest["objects"].update(large_objects(store))
     store.close()
     shutil.rmtree(folder / "store/index")
     (folder / "store/.gitignore").unlink()  # it would keep the fixture out of this repository
@@ -67,4 +84,4 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[2:] == ["packed"]:  # all results in one pack: one commit, at the end
         writer.PACK_LEAST, writer.INTERVAL, writer.THREAD_INTERVAL = 1, 1000.0, 1000.0
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), chunked=sys.argv[2:] == ["chunked"])

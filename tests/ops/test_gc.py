@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from scalable_cas import Store
@@ -135,6 +137,29 @@ def test_an_object_that_cannot_be_read_stops_the_collection(store):
         with pytest.raises(CorruptObject):
             work()
     assert store.objects.place(root) is not None
+
+
+def test_usage_tells_what_was_gained(store):
+    """Two results of 2 MB that share most of it, and do not shrink; one of text, which does."""
+    noise = random.Random(1).randbytes(2_000_000)
+    put(store, 1, noise + b"one")
+    put(store, 2, noise + b"two")
+    text = b"a line of text\n" * 100_000
+    record = Record(b"k" * 32, b"other fn", "m.g", created=1, seconds=1)
+    store.save(record, encode(text))
+    found = {item.function: item for item in usage(store)}
+    mine, other = found["m.f"], found["m.g"]
+    assert mine.values == 4_000_006
+    assert 2_000_000 < mine.raw < 2_200_000
+    assert mine.raw < mine.stored < 1.03 * mine.raw
+    assert 1.8 < mine.ratio < 2.0
+    assert mine.as_dict()["deduplicated"] == mine.values - mine.raw
+    assert other.values == len(text)
+    assert other.ratio > 50
+    assert other.as_dict()["compressed"] > 0.9 * other.raw
+    entries, size = function_usage(store, FNID)
+    assert entries == 2
+    assert size == mine.stored
 
 
 def test_usage_counts_shared_files_apart(store):

@@ -19,8 +19,8 @@ from scalable_cas.format import header, pack, rows
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.ops.gc import Policy, execute, plan_gc
 from scalable_cas.ops.verify import repair, verify
-from scalable_cas.storage.loose import checked
 from scalable_cas.storage.objects import Objects
+from scalable_cas.storage.reading import checked
 from scalable_cas.store import folding, moving, writer
 from scalable_cas.store.folding import execute_repack, plan_repack
 from scalable_cas.store.telemetry import Counters

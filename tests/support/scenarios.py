@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from scalable_cas import Store, cacheable
 from scalable_cas.caching.session import current
@@ -66,7 +67,18 @@ def _pair(*parts):
     return Pair(*map(bytearray, parts))
 
 
+@cacheable
+def cut(n):
+    """Stored in chunks, most of which all of them share."""
+    import random
+
+    return random.Random(0).randbytes(1_050_000) + random.Random(n).randbytes(90_000)
+
+
 FUNCTIONS = {"small": small, "large": large, "buffers": buffers, "same": same}
+
+
+LARGE = {"cut": cut}  # of their own programs only: a megabyte each
 
 
 def say(*words) -> None:
@@ -74,7 +86,7 @@ def say(*words) -> None:
 
 
 def call(kind: str, n: int, *, ack: bool = True) -> None:
-    function = FUNCTIONS[kind]
+    function = FUNCTIONS.get(kind) or LARGE[kind]
     found = function(n)
     assert found == function.__wrapped__(n), (kind, n, found)
     store = current().store
@@ -143,6 +155,24 @@ def collect():
         store.gc()
 
 
+def chunks():
+    """Large values with parts that are there already, and a stream."""
+    import io
+
+    for n in (10, 11):
+        call("cut", n)
+    content = cut.__wrapped__(12) + bytes(100_000)
+    with suppress(ScalableCasError), Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
+        oid = store.put_stream(io.BytesIO(content))
+        assert store.get_bytes(oid.hex()) == content
+
+
+def collect_chunks():
+    """Some chunks of a pack are dead, the others are needed by what is left."""
+    with Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
+        store.gc()
+
+
 def repack():
     """Loose objects and packs become one pack."""
     with Store.open(os.environ["SCALABLE_CACHE_DIR"]) as store:
@@ -198,6 +228,8 @@ PROGRAMS = {
         clear,
         collect,
         collect_packs,
+        chunks,
+        collect_chunks,
         repack,
         reindex,
         reopen,
@@ -228,6 +260,15 @@ def prepare(name: str) -> list[str]:
         current().store.flush()
         for n in range(5, 8):
             buffers.cache_forget(n), small.cache_forget(n)
+    cuts = []
+    if "chunks" in name:
+        cuts = list(range(4))
+        for n in cuts:
+            cut(n)
+        current().store.flush()
+    if name == "collect_chunks":
+        cut.cache_forget(0), cut.cache_forget(2)
+        cuts = [1, 3]
     packed = []
     if name in ("collect_packs", "repack", "repair", "reindex"):
         for first in (200, 240):
@@ -252,6 +293,7 @@ def prepare(name: str) -> list[str]:
         shutil.rmtree(f"{root}/index")
     kept = [f"kept {kind} {n}" for kind, n in STORED]
     kept += [f"kept small {n}" for n in packed]
+    kept += [f"kept cut {n}" for n in cuts]
     return kept + [f"kept changing {n} old" for n in range(3)]
 
 
@@ -306,10 +348,10 @@ def _check(path, name, kept, wrong):
                 "salt": salt[0],
             }:
                 wrong.append(f"changing {n} is lost or wrong")
-        elif not FUNCTIONS[kind].is_cached(int(n)) or FUNCTIONS[kind](int(n)) != FUNCTIONS[kind].__wrapped__(
-            int(n)
-        ):
-            wrong.append(f"{kind} {n} is lost or wrong")
+        else:
+            function = FUNCTIONS.get(kind) or LARGE[kind]
+            if not function.is_cached(int(n)) or function(int(n)) != function.__wrapped__(int(n)):
+                wrong.append(f"{kind} {n} is lost or wrong")
     if name == "overwrite":
         for n in range(3):
             if changing(n, "other")["salt"] not in ("old", "new"):
@@ -346,7 +388,8 @@ def _check_after(path, name, kept, wrong):
     for kind, function in FUNCTIONS.items():
         wrong += [f"{kind} {n} is not stored" for n in (50, 51) if not function.is_cached(n)]
     for kind, n, *salt in kept:
-        if not FUNCTIONS.get(kind, changing).is_cached(int(n), *salt):
+        function = changing if salt else FUNCTIONS.get(kind) or LARGE[kind]
+        if not function.is_cached(int(n), *salt):
             wrong.append(f"{kind} {n} is lost after a rebuild")
 
 

@@ -1,0 +1,136 @@
+"""The functions attached to a wrapper: `f.cache_key`, `f.is_cached` and the others of CONTRACT 2."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from scalable_cas.caching.drift import REFUSED
+from scalable_cas.codecs.outputs import NAMES as OUTPUTS
+from scalable_cas.errors import ScalableCasError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    from scalable_cas.caching.drift import CodeGuard
+    from scalable_cas.caching.options import Options
+    from scalable_cas.caching.session import Session
+    from scalable_cas.format.record import Record
+    from scalable_cas.keys.call import CallKeyer
+    from scalable_cas.ops.explain import Explanation
+    from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.telemetry import Counters
+
+if TYPE_CHECKING:
+
+    class CacheInfo(NamedTuple):
+        """``hits``, ``misses`` of this process; ``entries``, ``size`` (bytes) of a function in the store."""
+
+        hits: int
+        misses: int
+        entries: int
+        size: int
+
+else:
+    # typing costs 5 ms to import
+    CacheInfo = namedtuple("CacheInfo", ("hits", "misses", "entries", "size"))  # noqa: PYI024
+
+#: Why an entry is not used by a wrapper that promises files.
+LACKS_FILES = "it was stored without its files, by a wrapper that does not say return_type"
+
+ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
+
+
+class Attached:
+    """What `CachedFunction` gives to its wrapper."""
+
+    if TYPE_CHECKING:
+        keyer: CallKeyer
+        options: Options
+        counters: Counters
+        guard: CodeGuard
+
+        def now(self) -> Session: ...  # noqa: D102
+        def broken(self, error: Exception) -> Any: ...  # noqa: D102
+        def describe(  # noqa: D102
+            self, rowkey: bytes, args: Any, kwargs: Any, seed: str | None, found: Any, inputs: Any
+        ) -> Record: ...
+
+    def _open(self) -> StoreCore | None:
+        store = self.now().store
+        try:
+            if store is not None and not store.is_alive():
+                store.reopen()
+        except (ScalableCasError, OSError) as error:
+            self.broken(error)
+            return None
+        return store
+
+    def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        return self.keyer.fnid + self.keyer.bind(args, kwargs, self.now().seed)[0]
+
+    def cache_key(self, *args: Any, **kwargs: Any) -> str:
+        """The call key, 64 hex digits."""
+        return self._rowkey(args, kwargs)[8:].hex()
+
+    def is_cached(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether the call would be a hit; runs nothing."""
+        rowkey = self._rowkey(args, kwargs)
+        store = self._open()
+        try:
+            if self.options.void or self.guard.has(store, rowkey, self.options.limit):
+                return not self.options.void and not self._lacks_files(store, rowkey)
+            remote = self.now().remote
+            return remote is not None and self.options.store and remote.knows(rowkey)
+        except (ScalableCasError, OSError) as error:
+            self.broken(error)
+            return False
+
+    def cache_info(self) -> CacheInfo:
+        """Hits and misses of this process, entries and bytes of this function in the store."""
+        from scalable_cas.ops.usage import function_usage
+
+        store = self._open()
+        entries, size = (0, 0) if store is None else function_usage(store, self.keyer.fnid)
+        return CacheInfo(self.counters.hits, self.counters.misses, entries, size)
+
+    def cache_clear(self) -> int:
+        """Forget every entry of this function, all versions; returns how many."""
+        store = self._open()
+        if store is None:
+            return 0
+        store.flush()
+        fnid = self.keyer.fnid
+        return store.forget([rowkey for rowkey, _ in store.index.scan("refs", fnid)], whole=[fnid])
+
+    def cache_forget(self, *args: Any, **kwargs: Any) -> bool:
+        """Forget one entry; returns whether there was one."""
+        rowkey = self._rowkey(args, kwargs)
+        store = self._open()
+        return store is not None and store.forget([rowkey]) == 1
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
+        is.
+        """
+        from scalable_cas.ops.explain import Explanation, call_of, explain
+
+        session = self.now()
+        key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
+        rowkey = self.keyer.fnid + key
+        store = self._open()
+        if store is not None and self.guard.refuses(store, rowkey):
+            return Explanation(self.keyer.name, hit=False, reason=REFUSED, differs=[])
+        if store is not None and self._lacks_files(store, rowkey):
+            return Explanation(self.keyer.name, hit=False, reason=LACKS_FILES, differs=[])
+        call = call_of(self.describe(rowkey, args, kwargs, session.seed, found, inputs))
+        cached = not self.options.void
+        return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+
+    def _lacks_files(self, store: StoreCore | None, rowkey: bytes) -> bool:
+        """Whether an entry was stored by a wrapper that does not know that the function returns paths."""
+        if self.options.output is None or store is None:
+            return False
+        store.flush()
+        record = store.index.record(rowkey)
+        return record is not None and record.codec not in OUTPUTS

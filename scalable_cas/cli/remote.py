@@ -1,0 +1,119 @@
+"""`remote`: the places that `push` and `pull` know by name."""
+
+from __future__ import annotations
+
+import click
+
+from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.output import clean, document, lines, pairs, row, table
+from scalable_cas.ops.transfer.repository import (
+    add_remote,
+    open_repository,
+    remotes_of,
+    remove_remote,
+    url_of,
+)
+from scalable_cas.remotes.base import open_remote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scalable_cas.remotes.base import Capabilities
+
+_ABILITIES = ("list", "read", "write", "ranges", "conditional", "delete")
+
+
+@click.group("remote", no_args_is_help=False)
+def command() -> None:
+    """Name the places to push to and to pull from."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("url")
+@json_option
+@pass_session
+def add(session: Session, name: str, url: str, as_json: bool) -> int:
+    """Call the place at URL NAME, after trying what can be done there.
+
+    URL is s3://bucket/prefix, gs://bucket/prefix or file:///folder. Credentials come from where boto3 finds
+    them (AWS_PROFILE, the environment, …) and are never stored. `origin` is what push and pull mean where no
+    remote is named. A small file below probe/ is written and removed. Exit code 1, and nothing is added, if
+    the place cannot be reached; a place that may only be read is fine.
+    """
+    remote = open_remote(url)
+    try:
+        store = session.store(create=True)
+        found = remote.probe()
+        add_remote(store.root, name, remote.url)
+    finally:
+        remote.close()
+    facts = _abilities(found)
+    if as_json:
+        document({"name": name, "url": remote.url, "abilities": facts, "notes": list(found.notes)})
+    else:
+        lines([clean(f"{name} is {remote.url}: {_words(found)}")])
+        lines(map(clean, found.notes))
+    return 0
+
+
+@command.command("list")
+@json_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List the remotes."""
+    known = remotes_of(session.existing())
+    if as_json:
+        document([{"name": name, "url": url} for name, url in known.items()])
+    elif not known:
+        session.say("there are no remotes; `scalable-cas remote add NAME URL` adds one")
+    else:
+        table(("NAME", "URL"), [row(name, url) for name, url in known.items()])
+
+
+@command.command("remove")
+@click.argument("name")
+@pass_session
+def remove(session: Session, name: str) -> None:
+    """Forget the remote NAME. What lies there stays."""
+    remove_remote(session.existing(), name)
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+@pass_session
+def show(session: Session, name: str, as_json: bool) -> None:
+    """Look at the remote NAME: what it holds, by its segments."""
+    store = session.store()
+    url_of(store.root, name)
+    with open_repository(store, name) as repository:
+        repository.refresh()
+        view = repository.view
+        facts: dict[str, object] = {
+            "name": name,
+            "url": repository.url,
+            "id": repository.remote_id.hex(),
+            "entries": sum(1 for _ in view.entries()),
+            "functions": sorted(set(view.functions().values())),
+            "unjoined_segments": view.loose,
+            "faults": [{"file": file, "reason": reason} for file, reason in sorted(view.faults.items())],
+        }
+    if as_json:
+        document(facts)
+        return
+    functions = facts.pop("functions")
+    faults = facts.pop("faults")
+    pairs([(key.replace("_", " "), value) for key, value in facts.items()])
+    lines([clean(f"function: {text}") for text in functions])  # type: ignore[attr-defined]
+    lines([clean(f"damaged: {fault['file']}: {fault['reason']}") for fault in faults])  # type: ignore[attr-defined]
+
+
+def _abilities(found: Capabilities) -> dict[str, bool | None]:
+    return {ability: getattr(found, ability) for ability in _ABILITIES}
+
+
+def _words(found: Capabilities) -> str:
+    able = [name for name, yes in _abilities(found).items() if yes]
+    unable = [name for name, yes in _abilities(found).items() if yes is False]
+    text = f"can {', '.join(able)}" if able else "can do nothing"
+    return f"{text}; cannot {', '.join(unable)}" if unable else text

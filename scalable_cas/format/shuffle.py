@@ -1,0 +1,46 @@
+"""The byte-shuffle: the first bytes of all numbers, then the second bytes, and so on.
+
+The exponents of numbers that belong together are alike and their last digits are noise; side by side, zstd
+packs the former and skips the latter. Twice as fast with numpy, if the program has it loaded already; it is
+never imported for this.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Content = bytes | bytearray | memoryview
+
+#: Item sizes in bytes that may be shuffled: those of numbers.
+ITEMS = (2, 4, 8, 16)
+
+
+def shuffle(content: Content, item: int) -> bytes:
+    """``content`` with the bytes of its items side by side; a rest shorter than an item stays at the end."""
+    view = memoryview(content)
+    whole = len(view) - len(view) % item
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        mixed: bytes = numpy.frombuffer(view[:whole], numpy.uint8).reshape(-1, item).T.tobytes()
+        return mixed if whole == len(view) else mixed + bytes(view[whole:])
+    body = bytes(view[:whole])  # slices of bytes with a step are copied four times as fast as a view's
+    return b"".join([*(body[at::item] for at in range(item)), view[whole:]])
+
+
+def unshuffle_into(content: Content, item: int, target: memoryview) -> None:
+    """Undo `shuffle` into ``target``, which is as long."""
+    view = memoryview(content)
+    whole = len(view) - len(view) % item
+    count = whole // item
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        planes = numpy.frombuffer(view[:whole], numpy.uint8).reshape(item, count)
+        numpy.frombuffer(target[:whole], numpy.uint8).reshape(count, item)[:] = planes.T
+    else:
+        body = bytearray(whole)
+        for at in range(item):
+            body[at::item] = view[at * count : (at + 1) * count]
+        target[:whole] = body
+    target[whole:] = view[whole:]

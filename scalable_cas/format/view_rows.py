@@ -1,0 +1,125 @@
+"""Rows of the table ``views``: the local copy of what remotes hold (format-v1, section 7). Derived from the
+remote's segments, and thrown away whenever in doubt.
+
+A key is the view's id (8 bytes), a letter, and what it is about.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from blake3 import blake3
+
+from scalable_cas.errors import MalformedObject
+from scalable_cas.format.segment import ObjectPlace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VIEW_BYTES = 8
+#: state; entries and their records by row key; objects by name; segments by number, and their bytes; joined
+#: files by id; functions by id; places known to be bad, by object and holder; files of segments known to be
+#: bad, by name; uploads that no segment names yet, by holder; entries that are to be sent, by row key
+STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED = (
+    bytes([letter]) for letter in b"serogcjfbxuq"
+)
+#: created (ns), name of the root object
+_ENTRY = Struct("<Q32s")
+#: when its segment was written (ns), kind, coding, 0, raw size, offset, length, holder (zeros: by itself)
+_PLACE = Struct("<QBB2xQQQ32s")
+_OWN_FILE = bytes(32)
+#: Places of one object that are kept: more are of no use, and an enemy could name thousands.
+MOST_PLACES = 8
+_LATEST = (1 << 63) - 1
+
+
+def view_id(url: str, remote_id: bytes) -> bytes:
+    """The id of the view of a remote: another address, or another remote at the same, is another view."""
+    found: bytes = blake3(remote_id + url.encode("utf-8", "surrogatepass")).digest(VIEW_BYTES)
+    return found
+
+
+def outbox(url: str) -> bytes:
+    """How the keys of entries that are to be sent to a URL begin, whichever remote is there: results wait
+    here also before it was ever reached.
+    """
+    return view_id(url, b"") + QUEUED
+
+
+def sane_time(created: int) -> int:
+    """A time of elsewhere, within what a row can hold."""
+    return min(max(created, 0), _LATEST)
+
+
+def pack_entry(created: int, oid: bytes) -> bytes:
+    """The row of an entry."""
+    return _ENTRY.pack(created, oid)
+
+
+def unpack_entry(row: bytes) -> tuple[int, bytes]:
+    """Created (ns) and the name of the root object."""
+    created, oid = _ENTRY.unpack(row)
+    return created, oid
+
+
+def pack_record(origin: str, record: bytes) -> bytes:
+    """The row of a record: who signed it, and its bytes."""
+    text = origin.encode()
+    return bytes([len(text)]) + text + record
+
+
+def unpack_record(row: bytes) -> tuple[str, bytes]:
+    """Who signed a record, and its bytes."""
+    end = 1 + row[0]
+    return row[1:end].decode(), row[end:]
+
+
+def add_place(row: bytes | None, place: ObjectPlace, created: int) -> bytes:
+    """The row of an object with one more place; those of the youngest segments come first."""
+    holder = place.holder or _OWN_FILE
+    new = _PLACE.pack(created, place.kind, place.coding, place.raw_size, place.offset, place.length, holder)
+    if not row:
+        return new
+    others = [
+        item
+        for item in (row[at : at + _PLACE.size] for at in range(0, len(row), _PLACE.size))
+        if item[-32:] != holder
+    ]
+    # a stable sort: of two of one time, that which came first stays first
+    others = sorted([*others, new], key=lambda item: -_PLACE.unpack(item)[0])
+    return b"".join(others[:MOST_PLACES])
+
+
+def places(oid: bytes, row: bytes | None) -> tuple[ObjectPlace, ...]:
+    """The places in the row of an object, the likeliest first.
+
+    Raises:
+        MalformedObject: the row is damaged.
+    """
+    if not row:
+        return ()
+    if len(row) % _PLACE.size:
+        raise MalformedObject("view row", f"{len(row)} bytes long")
+    return tuple(
+        ObjectPlace(oid, kind, coding, raw, b"" if holder == _OWN_FILE else holder, offset, length)
+        for _, kind, coding, raw, offset, length, holder in _PLACE.iter_unpack(row)
+    )
+
+
+def pack_places(found: Iterable[ObjectPlace]) -> bytes:
+    """Places of several objects in one holder, for the row of an upload."""
+    return b"".join(
+        place.oid + _PLACE.pack(0, place.kind, place.coding, place.raw_size, place.offset, place.length, b"")
+        for place in found
+    )
+
+
+def unpack_places(row: bytes, holder: bytes) -> tuple[ObjectPlace, ...]:
+    """What `pack_places` was given; ``holder``: of all of them."""
+    found = []
+    step = 32 + _PLACE.size
+    for at in range(0, len(row) - step + 1, step):
+        _, kind, coding, raw, offset, length, _ = _PLACE.unpack_from(row, at + 32)
+        found.append(ObjectPlace(row[at : at + 32], kind, coding, raw, holder, offset, length))
+    return tuple(found)

@@ -1,0 +1,282 @@
+"""Fetch objects from a remote with all that they name, each checked before it gets its name (I5, I7).
+
+Which objects an object names is only known when it is here, so they come level by level: roots, what those
+name, and so on. On each level what lies near to each other in a pack comes in one request. A copy that is
+missing or damaged there is noted, for the next push to send it again, and another one is tried.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteDenied, RemoteError, RemoteFileMissing
+from scalable_cas.format import remote_layout as layout
+from scalable_cas.format.pack import HEAD_BYTES
+from scalable_cas.ops.closure import children
+from scalable_cas.ops.transfer.packing import TARGET
+from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
+from scalable_cas.storage import incoming
+from scalable_cas.store.ingest import Arrivals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from scalable_cas.format.segment import ObjectPlace
+    from scalable_cas.ops.transfer.repository import Repository
+    from scalable_cas.storage.incoming import Checked
+
+    Below = tuple[tuple[int, bytes], ...]
+
+#: What one request costs, in bytes that could have been read meanwhile: 25 to 100 ms at 10 to 40 MB/s.
+REQUEST_BYTES = 1 << 20
+
+
+class _Got(NamedTuple):
+    """One object that came: its place, what checking it told, and encoded bytes; None if it came as a file
+    and is in place already. ``fault``: why it cannot be used.
+    """
+
+    place: ObjectPlace
+    fault: str = ""
+    found: Checked | None = None
+    data: bytes = b""
+
+
+class _Span(NamedTuple):
+    """One request: a piece of a pack (``holder``), or a big object (empty ``holder``), and the objects wanted
+    of it.
+    """
+
+    holder: bytes
+    offset: int
+    length: int
+    places: tuple[ObjectPlace, ...]
+
+
+class Fetcher:
+    """Fetches objects for one `ingest`, into its ``arrivals``. ``faults``: why an object could not be had.
+
+    ``ahead``: bytes that are read before each root, where its children mostly lie; what comes so is kept
+    until they are asked for. For single entries, where a second request costs more than some kilobytes.
+    """
+
+    def __init__(self, repository: Repository, ahead: int = 0) -> None:
+        self._repository = repository
+        self._remote = repository.remote
+        self._objects = repository.store.objects
+        self._view = repository.view
+        self._keep = ahead > 0
+        self._ahead = ahead
+        self._kept: list[tuple[_Span, bytes]] = []
+        self._pending: list[tuple[Checked, bytes]] = []
+        self._pending_bytes = 0
+        self.arrivals = Arrivals(repository.store)
+        self._reached: set[bytes] = set()
+        self.faults: dict[bytes, str] = {}
+        self.fetched = 0
+
+    def fetch(self, roots: Iterable[bytes]) -> None:
+        """Fetch these objects and all that they reach, as far as they are not here.
+
+        Raises:
+            RemoteError: the remote could not be read.
+            StoreReadOnly: they cannot be written.
+        """
+        level = list(dict.fromkeys(roots))
+        seen = set(level)
+        self._reached.update(level)
+        while level:
+            self._get(self._lacking(level))
+            below: dict[bytes, None] = {}
+            for oid in level:
+                below.update((child, None) for child in self._children(oid) if child not in seen)
+            level = list(below)
+            seen.update(level)
+            self._reached.update(level)
+
+    def reached(self) -> list[bytes]:
+        """The names of all objects that were asked for, and of what they name."""
+        return sorted(self._reached)
+
+    def blame(self, oid: bytes) -> tuple[bytes, str]:
+        """The object, of all that one reaches, that could not be had, and why."""
+        stack, seen = [oid], {oid}
+        while stack:
+            current = stack.pop()
+            if current in self.faults:
+                return current, self.faults[current]
+            below = [child for child in self._children(current) if child not in seen]
+            seen.update(below)
+            stack.extend(below)
+        return oid, "a collector took it while it was pulled"
+
+    def _children(self, oid: bytes) -> tuple[bytes, ...]:
+        fact = self.arrivals.fact(oid) if oid not in self.faults else None
+        if fact is None:
+            return self.arrivals.chunks_of(oid)
+        if fact.children is None:
+            try:
+                fact.children = tuple(child for _, child in children(self._objects, fact.kind, oid))
+            except (ObjectNotFound, CorruptObject):  # `ingest` finds the same, and leaves its entries out
+                return ()
+        return fact.children
+
+    def _lacking(self, oids: Sequence[bytes]) -> list[bytes]:
+        """Those of some objects that are not here. One that only the table of a pack knows is fetched again:
+        to ask all tables for each would take longer.
+        """
+        known = self._objects.known(oids)
+        packs: dict[bytes, bool] = {}
+        lacking = []
+        for oid in oids:
+            row = known.get(oid)
+            if row is not None and row.pack:
+                if row.pack not in packs:
+                    packs[row.pack] = self._objects.packs.stat(row.pack) is not None
+                here = packs[row.pack]
+            else:
+                here = self._objects.loose.stat(oid) is not None
+            if not here:
+                lacking.append(oid)
+        return lacking
+
+    # --- what comes ------------------------------------------------------------------------------------
+
+    def _get(self, oids: Sequence[bytes]) -> None:
+        places = self._view.places_of(oids)
+        for oid in oids:
+            if oid not in places:
+                self.faults[oid] = "no segment of the remote says where it is"
+        turn = 0
+        while chosen := [there[turn] for there in places.values() if turn < len(there)]:
+            bad = []
+            chosen = [place for place in chosen if not self._take_kept(place)]
+            for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
+                bad += [item for item in got if item.fault]
+                self._take([item for item in got if not item.fault])
+            for item in bad:
+                self.faults[item.place.oid] = item.fault
+                self._view.note_bad((item.place,), item.fault)
+            turn += 1
+            places = {item.place.oid: places[item.place.oid] for item in bad}
+        self._put()
+
+    def _widened(self, span: _Span) -> _Span:
+        """A span with what lies before it; only of the first level."""
+        before = min(self._ahead, span.offset - HEAD_BYTES) if span.holder else 0
+        self._ahead = 0
+        return span._replace(offset=span.offset - before, length=span.length + before)
+
+    def _take_kept(self, place: ObjectPlace) -> bool:
+        """Take an object from what was read already; False if it is not in there, or not whole."""
+        for span, data in self._kept:
+            if place.holder == span.holder and span.offset <= place.offset:
+                got = _checked(place, data[_within(place, span)])
+                if not got.fault:
+                    self._take([got])
+                    return True
+        return False
+
+    def _take(self, got: list[_Got]) -> None:
+        for item in got:
+            self.faults.pop(item.place.oid, None)
+            if item.found is not None:
+                self._pending.append((item.found, item.data))
+                self._pending_bytes += len(item.data)
+        self.fetched += len(got)
+        if self._pending_bytes > TARGET:
+            self._put()
+
+    def _put(self) -> None:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        if pending:
+            self.arrivals.put_checked(pending)
+
+    def _read(self, span: _Span) -> list[_Got]:
+        """Fetch one span, and check what is in it. In a thread of its own."""
+        if not span.holder:
+            return [self._read_big(span.places[0])]
+        name = layout.pack_name(span.holder)
+        got: list[_Got] = []
+        for _ in range(2):  # what was damaged on its way is whole the second time
+            try:
+                data = self._remote.get(name, largest=span.length, offset=span.offset, length=span.length)
+            except RemoteFileMissing:
+                return [_Got(place, "its pack is not there") for place in span.places]
+            view = memoryview(data)
+            got = [_checked(place, bytes(view[_within(place, span)])) for place in span.places]
+            if not any(item.fault for item in got):
+                break
+        if self._keep:
+            self._kept.append((span, data))
+        return got
+
+    def _read_big(self, place: ObjectPlace) -> _Got:
+        path = self.arrivals.draft()
+        try:
+            self._remote.get_file(layout.big_name(place.oid), path, largest=place.length)
+            self.arrivals.put_file(place.oid, path)
+        except RemoteFileMissing:
+            return _Got(place, "its file is not there")
+        except RemoteDenied:
+            raise
+        except RemoteError as error:
+            if error.retryable:
+                raise
+            return _Got(place, error.reason)  # it is longer than its object
+        except CorruptObject as error:
+            return _Got(place, error.reason)
+        return _Got(place)
+
+
+def _checked(place: ObjectPlace, data: bytes) -> _Got:
+    try:
+        return _Got(place, "", incoming.check(place.oid, data), data)
+    except CorruptObject as error:
+        return _Got(place, error.reason)
+
+
+def _within(place: ObjectPlace, span: _Span) -> slice:
+    start = place.offset - span.offset
+    return slice(start, start + place.length)
+
+
+def spans(places: Iterable[ObjectPlace]) -> Iterator[_Span]:
+    """Group places into requests: of each pack those that are near to each other together, and all of it
+    where one request for more bytes is cheaper than several for fewer.
+    """
+    packs: dict[bytes, list[ObjectPlace]] = {}
+    for place in places:
+        if place.holder:
+            packs.setdefault(place.holder, []).append(place)
+        else:
+            yield _Span(b"", 0, place.length, (place,))
+    for holder, wanted in packs.items():
+        wanted.sort(key=lambda place: place.offset)
+        groups = _near(wanted, GAP)
+        cost = sum(_length(group) for group in groups) + len(groups) * REQUEST_BYTES
+        whole = _near(wanted, LONGEST_READ)
+        if sum(_length(group) for group in whole) + len(whole) * REQUEST_BYTES < cost:
+            groups = whole
+        for group in groups:
+            yield _Span(holder, group[0].offset, _length(group), tuple(group))
+
+
+def _near(wanted: list[ObjectPlace], gap: int) -> list[list[ObjectPlace]]:
+    """Sorted places in groups: no gap is larger, and no group longer than one request may be."""
+    groups: list[list[ObjectPlace]] = []
+    end = start = 0
+    for place in wanted:
+        fits = place.offset + place.length - start <= LONGEST_READ
+        if groups and place.offset - end <= gap and fits:
+            groups[-1].append(place)
+            end = max(end, place.offset + place.length)
+        else:
+            groups.append([place])
+            start, end = place.offset, place.offset + place.length
+    return groups
+
+
+def _length(group: list[ObjectPlace]) -> int:
+    return max(place.offset + place.length for place in group) - group[0].offset

@@ -1,0 +1,123 @@
+"""From objects here to files of a remote: small and middle ones in packs, large ones by themselves. Every
+object is checked before it is sent, so that damage here does not become damage there (I5).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.format.pack import FRAME_BYTES, ROW_BYTES, assemble, read_table
+from scalable_cas.format.segment import ObjectPlace
+from scalable_cas.storage import incoming
+from scalable_cas.storage.putting import PACKED_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scalable_cas.ops.transfer.push_plan import Wanted
+    from scalable_cas.storage.objects import Objects
+
+#: Bytes of a pack: one upload of a second or so, and what each thread holds in memory.
+TARGET = 32 << 20
+#: Encoded objects from this size on are files of their own: a file more costs one request, 25 ms, which is
+#: what 8 MiB need on a fast line, and it can be sent in parts.
+BIG = 8 << 20
+
+
+class Upload(NamedTuple):
+    """A file to send: the pack ``name`` with its ``data``, or (``data`` is None) the big object ``name``.
+    ``places``: what it holds.
+    """
+
+    name: bytes
+    data: bytes | None
+    places: tuple[ObjectPlace, ...]
+
+
+class Packing:
+    """Make the files of a batch. ``failed``: objects that turned out to be missing or damaged here."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.failed: dict[bytes, str] = {}
+
+    def files(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
+        """Yield the files that hold the wanted objects; the same ones in the same order are the same files.
+
+        Small objects (as in packs here) and middle ones go into packs of their own: roots are small, so
+        whoever fetches thousands of entries has their roots in one piece, and knows then what else to fetch.
+        """
+        small = [item for item in wanted if item.size <= PACKED_BYTES and item.stored < BIG]
+        middle = [item for item in wanted if item.size > PACKED_BYTES and item.stored < BIG]
+        yield from self._packs(small)
+        yield from self._packs(middle)
+        for item in wanted:
+            if item.stored >= BIG:
+                place = ObjectPlace(item.oid, item.kind, item.coding, item.size, b"", 0, item.stored)
+                yield Upload(item.oid, None, (place,))
+
+    def _packs(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
+        pieces: list[tuple[bytes, bytes]] = []
+        heads: dict[bytes, Wanted] = {}
+        size = FRAME_BYTES
+        for item, data in self._read(wanted):
+            more = len(data) + ROW_BYTES
+            if pieces and size + more > TARGET:
+                yield _upload(pieces, heads)
+                pieces, heads, size = [], {}, FRAME_BYTES
+            pieces.append((item.oid, data))
+            heads[item.oid] = item
+            size += more
+        if pieces:
+            yield _upload(pieces, heads)
+
+    def _read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+        """The bytes of objects, checked. Those in one pack here are taken out of it together: reading it once
+        is quicker than opening it for each.
+        """
+        groups: dict[bytes, list[Wanted]] = {}
+        for item in wanted:
+            groups.setdefault(item.pack or item.oid, []).append(item)
+        for name, items in groups.items():
+            pack = self._members(name) if items[0].pack and len(items) > 1 else {}
+            for item in items:
+                try:
+                    data = pack.get(item.oid)
+                    if data is None or not _is_whole(item.oid, data):
+                        data = self._objects.encoded(item.oid)
+                        incoming.check(item.oid, data)
+                except (ObjectNotFound, CorruptObject, ObjectUnreadable) as error:
+                    self.failed[item.oid] = str(error)
+                else:
+                    yield item, data
+
+    def _members(self, name: bytes) -> dict[bytes, bytes]:
+        try:
+            data = self._objects.packs.load(name)
+        except (FileNotFoundError, ObjectUnreadable):
+            return {}
+        return {
+            member.oid: data[member.offset : member.offset + member.length] for member in read_table(data)
+        }
+
+
+def _is_whole(oid: bytes, data: bytes) -> bool:
+    try:
+        incoming.check(oid, data)
+    except CorruptObject:
+        return False
+    return True
+
+
+def _upload(pieces: list[tuple[bytes, bytes]], heads: dict[bytes, Wanted]) -> Upload:
+    data, spots = assemble(pieces)
+    name: bytes = blake3(data, max_threads=1).digest()
+    places = tuple(
+        ObjectPlace(oid, heads[oid].kind, heads[oid].coding, heads[oid].size, name, offset, length)
+        for oid, (offset, length) in spots.items()
+    )
+    return Upload(name, data, places)

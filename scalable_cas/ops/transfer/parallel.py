@@ -1,0 +1,54 @@
+"""A few threads for what waits for the network, with bounded memory: no more work is begun than was asked
+for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+    from typing import Any, Self, TypeVar
+
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
+
+#: Transfers at a time. Each holds a pack of up to 32 MiB; a bucket gives some 50 MB/s to a connection.
+JOBS = 4
+
+
+class Crew:
+    """``jobs`` threads; a context manager that waits for what is under way, and drops what has not begun."""
+
+    def __init__(self, jobs: int = JOBS) -> None:
+        self.jobs = jobs
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="scalable-cas-transfer")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, work: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Have one thing done."""
+        return self._pool.submit(work, *args)
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 0) -> Iterator[Result]:
+        """The results of ``work`` in the order of ``items``, of which at most ``ahead`` (default: one for
+        each thread) are begun before their turn. An error of one is raised at its turn.
+        """
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(self._pool.submit(work, item))
+                if len(waiting) > (ahead or self.jobs):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,194 @@
+"""A remote as push and pull use it: the place, its id, the local view of what it holds, and the names under
+which a store knows its remotes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scalable_cas import config
+from scalable_cas.errors import (
+    ConfigError,
+    MalformedObject,
+    NothingFound,
+    RemoteError,
+    RemoteFileMissing,
+)
+from scalable_cas.format import layout as store_layout
+from scalable_cas.format import remote_layout as layout
+from scalable_cas.ops.transfer.parallel import JOBS, Crew
+from scalable_cas.ops.transfer.segments import Source
+from scalable_cas.ops.transfer.view import View
+from scalable_cas.remotes.base import Settings, open_remote
+from scalable_cas.storage import fs, signing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from scalable_cas.remotes.base import Limits, Remote
+    from scalable_cas.store.core import StoreCore
+
+#: The remote that push and pull mean where none is named.
+DEFAULT = "origin"
+
+
+class Repository:
+    """An open remote with its view; a context manager. ``remote_id`` is that of its ``format.json``."""
+
+    def __init__(
+        self, store: StoreCore, remote: Remote, remote_format: layout.RemoteFormat, jobs: int
+    ) -> None:
+        self.store = store
+        self.remote = remote
+        self.url = remote.url
+        self.format = remote_format
+        self.remote_id = remote_format.remote_id
+        self.crew = Crew(jobs)
+        self.view = View(store, remote.url, self.remote_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.crew.__exit__()
+        self.remote.close()
+
+    def source(self) -> Source:
+        """Its segments, to be listed and read anew."""
+        return Source(self.remote, self.remote_id, signing.verify, self.crew)
+
+    def refresh(self) -> int:
+        """Bring the view up to date; returns the number of segments that were new.
+
+        Raises:
+            RemoteError: the remote could not be read. StoreReadOnly, StoreBusy: the index cannot be written.
+        """
+        return self.view.refresh(self.source())
+
+
+def open_repository(
+    store: StoreCore,
+    name: str = DEFAULT,
+    *,
+    jobs: int | None = None,
+    create: bool = False,
+    limits: Limits | None = None,
+) -> Repository:
+    """Open the remote that ``store`` knows as ``name``; ``name`` may also be a URL. ``create`` makes it a
+    remote if it is an empty place. ``limits``: how long it may take; by default, as long as for a command.
+
+    Raises:
+        ConfigError: no remote is called so.
+        NothingFound: nothing was ever pushed there, and ``create`` is false.
+        RemoteError: it cannot be reached. StoreVersionError: it has a newer format.
+    """
+    settings = Settings() if limits is None else Settings(limits)
+    remote = open_remote(name if "://" in name else url_of(store.root, name), settings=settings)
+    try:
+        return Repository(store, remote, _format(remote, create=create), jobs or JOBS)
+    except BaseException:
+        remote.close()
+        raise
+
+
+def _format(remote: Remote, *, create: bool) -> layout.RemoteFormat:
+    """Which remote it is. Two programs that find it empty make one of it: the file is written only where none
+    is, and read back.
+    """
+    for attempt in range(2):
+        try:
+            data = remote.get(layout.FORMAT_NAME, largest=layout.FORMAT_BYTES)
+        except RemoteFileMissing as error:
+            if not create:
+                raise NothingFound(f"nothing was pushed to {remote.url} yet") from error
+            if attempt:
+                raise
+            made = layout.RemoteFormat(os.urandom(16))
+            if remote.put(layout.FORMAT_NAME, made.pack()):
+                return made
+            continue
+        try:
+            found = layout.unpack_format(data, remote.url)
+        except MalformedObject as error:
+            raise RemoteError(remote.url, layout.FORMAT_NAME, error.reason) from error
+        found.check("read", remote.url)
+        return found
+    raise RemoteError(remote.url, layout.FORMAT_NAME, "it cannot be made")
+
+
+# --- the remotes that a store knows ------------------------------------------------------------------------
+
+
+def remotes_of(root: str) -> dict[str, str]:
+    """Name to URL, of the remotes that the store at ``root`` knows.
+
+    Raises:
+        ConfigError: its settings are broken.
+    """
+    path = f"{root}/{store_layout.CONFIG_FILE}"
+    try:
+        with open(path, "rb") as file:
+            return dict(sorted(config.unpack_settings(file.read(), path).remotes.items()))
+    except FileNotFoundError:
+        return {}
+
+
+def url_of(root: str, name: str) -> str:
+    """The URL of a remote.
+
+    Raises:
+        ConfigError: no remote is called so.
+    """
+    known = remotes_of(root)
+    if name == DEFAULT and name not in known:  # what calls read and write through needs no second name
+        through = config.Environ().remote or config.nearest_project().remote
+        if through is not None:
+            return through
+    if name not in known:
+        there = f"there are {', '.join(known)}" if known else "there are none"
+        raise ConfigError(
+            name, f"no remote is called so, {there}; `scalable-cas remote add {name} URL` adds it"
+        )
+    return known[name]
+
+
+def add_remote(root: str, name: str, url: str) -> None:
+    """Remember a remote.
+
+    Raises:
+        ConfigError: the name or the URL is impossible, or the name is taken.
+    """
+
+    def change(known: dict[str, str]) -> None:
+        if name in known:
+            raise ConfigError(
+                name, f"is {known[name]} already; `scalable-cas remote remove {name}` forgets that"
+            )
+        known[name] = url
+
+    _change(root, change)
+
+
+def remove_remote(root: str, name: str) -> None:
+    """Forget a remote; what lies there stays.
+
+    Raises:
+        ConfigError: no remote is called so.
+    """
+    url_of(root, name)
+    _change(root, lambda known: known.pop(name) and None)
+
+
+def _change(root: str, change: Callable[[dict[str, str]], object]) -> None:
+    path = f"{root}/{store_layout.CONFIG_FILE}"
+    known = remotes_of(root)
+    change(known)
+    try:
+        with open(path, "rb") as file:
+            settings = config.unpack_settings(file.read(), path)
+    except FileNotFoundError:
+        settings = config.Settings()
+    settings = config.Settings({**settings.values, config.REMOTES: known}, path)
+    fs.replace(f"{root}/{store_layout.TMP}", path, config.pack_settings(settings))

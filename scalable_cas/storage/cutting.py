@@ -1,0 +1,294 @@
+"""Store large blobs in chunks: cut, name, look for what is there, compress the rest, write it. Keeps I1.
+
+All of it happens on a window of some megabytes at a time, with all cores at each step; the rest of the blob
+may still be on its way. So neither gigabytes in memory nor a stream of unknown length needs more than a few
+windows. New chunks go into packs, one after the other: a file for each would cost more than its content. The
+blob's list of chunks follows them in the same pack.
+
+A chunk that is there already is a promise of the index, which may lie; it is read and checked, which costs
+less than storing it again. Whether it is still there when the blob is published is asked then, under the lock
+(I2: `StoreCore` and `Writer`).
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from scalable_cas.errors import CorruptObject
+from scalable_cas.format import chunking, compression
+from scalable_cas.format import header as encoded
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.kinds import BLOB, object_id
+from scalable_cas.storage import parallel
+from scalable_cas.storage.chunks import Packfiles, runs
+from scalable_cas.storage.loose import Placed
+from scalable_cas.storage.packing import TARGET, PackStream
+from scalable_cas.storage.reading import checked, pread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import Any, Self
+
+    from scalable_cas.format.header import Header
+    from scalable_cas.format.rows import ObjectRow
+    from scalable_cas.storage.chunks import Run, Wanted
+    from scalable_cas.storage.objects import Objects
+
+    Content = bytes | bytearray | memoryview
+    Fresh = tuple[Header, bytes, Content, int]  # header, the same as bytes, payload, CRC-32 of both
+
+#: Bytes that are cut and stored at a time: within the last-level cache. More where chunks are larger.
+WINDOW = 8 << 20
+#: Raw numeric arrays larger than this stay in one piece, which can be mapped, and is read with no look-up.
+#: Compressible ones are cut at fixed places: nothing is ever inserted into them.
+ARRAY_BYTES = 32 << 20
+#: Pieces that are handed to a thread together: of a few microseconds each.
+_TOGETHER = 32
+
+
+def window_at(offset: int) -> int:
+    """How many bytes to hand to `Blob.feed` at an offset, at least, unless they are the last."""
+    return max(WINDOW, 8 * chunking.average_at(offset))
+
+
+class ChunkWriter:
+    """Stores the chunks of blobs. A context manager; ``placed`` holds every chunk and list that is in its
+    place, which for those that are new is after `finish`. What a ``finish`` did not follow leaves nothing.
+
+    Raises, in what it does:
+        StoreReadOnly: the store cannot be written.
+    """
+
+    def __init__(self, objects: Objects, *, sync: bool) -> None:
+        self.placed: dict[bytes, Placed] = {}
+        self.threads = parallel.cores()
+        self._objects = objects
+        self._sync = sync
+        self._packs: list[PackStream] = []  # the last one is being written, the others are full
+        self._heads: list[dict[bytes, Header]] = []  # what is in each
+        self._written: set[bytes] = set()
+        self._zeros: dict[int, bytes] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for pack in self._packs:
+            pack.close()
+
+    def put(self, oid: bytes, content: memoryview, item: int = 1) -> None:
+        """Store a blob that is in memory; ``item``: the size in bytes of the numbers that it is made of."""
+        average = chunking.array_average(len(content)) if item > 1 else 0
+        blob, at = Blob(self, item, average, fixed=item > 1 and len(content) > ARRAY_BYTES), 0
+        while at < len(content):
+            window = content[at : at + window_at(at)]
+            at += blob.feed(window, last=at + len(window) == len(content))
+        blob.finish(oid)
+
+    def finish(self) -> None:
+        """Publish the packs."""
+        if self._packs:
+            self._packs[-1].seal()
+        for pack, heads in zip(self._packs, self._heads, strict=True):
+            written = pack.publish()
+            for oid, head in heads.items():
+                offset, length = written.places[oid]
+                self.placed[oid] = Placed(
+                    written.inode,
+                    written.changed,
+                    length,
+                    head.coding,
+                    kind=BLOB,
+                    size=head.raw_size,
+                    pack=written.name,
+                    offset=offset,
+                )
+
+    def zero_name(self, length: int) -> bytes:
+        """The name of a chunk of zeros."""
+        found = self._zeros.get(length)
+        if found is None:
+            found = self._zeros[length] = object_id(BLOB, bytes(length))
+        return found
+
+    def store(self, pieces: dict[bytes, memoryview], item: int) -> None:
+        """Store chunks by their names, where they are not there already; ``item`` as in `Objects.put`."""
+        new = [oid for oid in pieces if oid not in self.placed and oid not in self._written]
+        if new:
+            self.placed |= self._whole([(oid, len(pieces[oid]), 0) for oid in new])
+            new = [oid for oid in new if oid not in self.placed]
+        if not new:
+            return
+        filter_ = _plan([pieces[oid] for oid in new], item)
+        if filter_:
+            self._objects.need("shuffle")
+        fresh: dict[bytes, Fresh] = {}
+
+        def encode(oids: list[bytes]) -> None:
+            for oid in oids:
+                head, payload = encoded.encode_as(BLOB, oid, pieces[oid], filter_)
+                packed = head.pack()
+                fresh[oid] = head, packed, payload, crc32(payload, crc32(packed))
+
+        parallel.each(encode, _together(new), self.threads)
+        self._write([(oid, *fresh[oid]) for oid in new])
+
+    def list_chunks(self, oid: bytes, listed: ChunkList) -> None:
+        """Store the list of a blob all of whose chunks are stored."""
+        self._objects.need("chunked")
+        payload = listed.pack()
+        head = encoded.Header(BLOB, encoded.CHUNKED, encoded.NO_FILTER, listed.size, len(payload), oid)
+        packed = head.pack()
+        if oid not in self._written:
+            self._write([(oid, head, packed, payload, crc32(payload, crc32(packed)))])
+
+    def _write(self, items: list[tuple[bytes, Header, bytes, Content, int]]) -> None:
+        if not self._packs or self._packs[-1].size >= TARGET:
+            if self._packs:
+                self._packs[-1].seal()
+            self._packs.append(PackStream(self._objects.packs, sync=self._sync, threads=self.threads))
+            self._heads.append({})
+        self._packs[-1].add([(oid, packed, payload, crc) for oid, _, packed, payload, crc in items])
+        for oid, head, *_ in items:
+            self._heads[-1][oid] = head
+            self._written.add(oid)
+
+    def _whole(self, wanted: list[Wanted]) -> dict[bytes, Placed]:
+        """Which of some chunks (name, length) the index knows, and are there and whole."""
+        found: dict[bytes, Placed] = {}
+        with Packfiles(self._objects) as files:
+            jobs, others = runs(self._objects, wanted)
+            files.open({run.pack for run in jobs})
+            states = {run.pack: self._objects.packs.stat(run.pack) for run in jobs}
+
+            def check(run: Run) -> None:
+                fd, seen, start = files.fd(run.pack), states[run.pack], 0
+                if fd is None or seen is None:
+                    return
+                data = memoryview(pread(fd, run.length, run.offset))
+                for oid, _, fields in run.members:
+                    _, _, coding, _, size, stored, epoch, pack, offset = fields
+                    if _is_whole(oid, data[start : start + stored], size):
+                        found[oid] = Placed(
+                            seen.st_ino,
+                            seen.st_mtime_ns,
+                            stored,
+                            coding,
+                            kind=BLOB,
+                            size=size,
+                            pack=pack,
+                            offset=offset,
+                            epoch=epoch,
+                        )
+                    else:
+                        self._objects.damaged.add(pack)
+                    start += stored
+
+            parallel.each(check, jobs, self.threads)
+        known = self._objects.known([oid for oid, _, _ in others])
+        for oid, size, _ in others:
+            there = self._objects.loose.whole(BLOB, oid, size) if oid in known else None
+            if there is not None:
+                found[oid] = there
+        return found
+
+
+class Blob:
+    """One blob that is being cut. ``item``: the size in bytes of the numbers that it is made of; ``average``:
+    the size of chunks, 0 if it follows from the place; ``fixed``: all but the last are exactly as long.
+    """
+
+    def __init__(self, writer: ChunkWriter, item: int = 1, average: int = 0, *, fixed: bool = False) -> None:
+        self._writer = writer
+        self._item = item
+        self._average = average
+        self._fixed = fixed
+        self._chunker = chunking.FIXED
+        self._chunks: list[tuple[bytes, int]] = []
+        self.size = 0
+
+    def feed(self, view: memoryview, *, last: bool) -> int:
+        """Store what can be cut of the next bytes, and return how many that is; the rest is to be handed in
+        again with what follows it. Until the ``last``, at least `window_at` bytes.
+        """
+        if not len(view):  # the stream ended where a chunk did
+            return 0
+        lengths, zeros = self._cut(view, last=last)
+        pieces, at = [], 0
+        for length in lengths:
+            pieces.append(view[at : at + length])
+            at += length
+        names = [self._writer.zero_name(length) for length in lengths] if zeros else self._names(pieces)
+        self._writer.store(dict(zip(names, pieces, strict=True)), self._item)
+        self._chunks += zip(names, lengths, strict=True)
+        self.size += at
+        return at
+
+    def _cut(self, view: memoryview, *, last: bool) -> tuple[list[int], bool]:
+        """The lengths of the chunks, and whether all are zeros: those need no search and no hash each."""
+        if _is_zero(view):
+            length = self._average or chunking.average_at(self.size)
+            return self._even(view, length if self._fixed else 4 * length, last=last), True
+        if self._fixed:
+            return self._even(view, self._average, last=last), False
+        self._chunker, ends = chunking.cuts(view, self.size, self._item, last=last, average=self._average)
+        return [end - start for start, end in zip([0, *ends], ends, strict=False)], False
+
+    def _even(self, view: memoryview, length: int, *, last: bool) -> list[int]:
+        lengths = list(chunking.fixed_cuts(len(view), min(length, chunking.LARGEST_CHUNK)))
+        return lengths if last or lengths[-1] == lengths[0] else lengths[:-1]
+
+    def _names(self, pieces: list[memoryview]) -> list[bytes]:
+        names: list[bytes] = [b""] * len(pieces)
+
+        def name(numbers: list[int]) -> None:
+            for number in numbers:
+                names[number] = object_id(BLOB, pieces[number])
+
+        parallel.each(name, _together(list(range(len(pieces)))), self._writer.threads)
+        return names
+
+    def finish(self, oid: bytes) -> None:
+        """All is handed in: store the list under the blob's name."""
+        self._writer.list_chunks(oid, ChunkList(self._chunker, self.size, self._chunks))
+
+
+def placed_at(row: ObjectRow, seen: os.stat_result, head: Header | None = None) -> Placed:
+    """An object that is where its row says, in a file of that state; ``head``: if its header was read."""
+    return Placed(
+        seen.st_ino,
+        seen.st_mtime_ns,
+        row.stored,
+        row.coding if head is None else head.coding,
+        kind=row.kind if head is None else head.kind,
+        size=row.size,
+        pack=row.pack,
+        offset=row.offset,
+        epoch=row.epoch,
+    )
+
+
+def _is_whole(oid: bytes, data: memoryview, size: int) -> bool:
+    try:
+        head, content = checked(oid, data, size)
+    except CorruptObject:
+        return False
+    return head.kind == BLOB and not isinstance(content, ChunkList) and len(content) == size
+
+
+def _together(items: list[Any]) -> list[list[Any]]:
+    return [items[at : at + _TOGETHER] for at in range(0, len(items), _TOGETHER)]
+
+
+def _plan(pieces: list[memoryview], item: int) -> int | None:
+    """How to store new chunks that were cut from one window: judged by four of them."""
+    step = max(len(pieces) // compression.SAMPLES, 1)
+    samples = [piece[: compression.SAMPLE] for piece in pieces[::step][: compression.SAMPLES]]
+    return compression.plan_of(samples, item)
+
+
+def _is_zero(view: memoryview) -> bool:
+    """Whether there is nothing but zeros: almost always told by three bytes."""
+    size = len(view)
+    return bool(size) and not (view[0] or view[size // 2] or view[-1]) and bytes(view) == bytes(size)

@@ -1,0 +1,176 @@
+"""Objects that arrive for one `ingest`: checked, put in place, and remembered until a record names them.
+Keeps I1 and I7.
+
+A blob in chunks comes as a list of them. The list proves nothing by itself, and whoever stores that blob
+later would take what lies under its name for it; so lists are held back until their chunks are in place and
+make up the content that the name promises.
+"""
+
+from __future__ import annotations
+
+from scalable_cas.errors import CorruptObject, ObjectNotFound, StoreReadOnly
+from scalable_cas.format import rows
+from scalable_cas.format.header import RAW, ZSTD
+from scalable_cas.format.kinds import BLOB
+from scalable_cas.storage import fs, incoming
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scalable_cas.storage.incoming import Checked
+    from scalable_cas.storage.loose import Placed
+    from scalable_cas.store.core import StoreCore
+
+
+class Fact:
+    """What is known of an object that is in place: ``content`` if it is short enough for a row; ``children``
+    if they are known.
+    """
+
+    __slots__ = ("children", "coding", "content", "kind", "place", "size")
+
+    def __init__(self, found: Checked, place: Placed) -> None:
+        head, content = found.head, found.content
+        self.kind, self.coding, self.size, self.place = head.kind, head.coding, head.raw_size, place
+        small = content is not None and len(content) <= rows.INLINE_BYTES
+        self.content = content if small else None
+        self.children = found.children
+
+
+class Arrivals:
+    """The objects that were put into ``store`` for one `ingest`, and those found there that it relies on.
+
+    Raises:
+        StoreReadOnly: nothing can be put there.
+    """
+
+    def __init__(self, store: StoreCore) -> None:
+        if store.read_only:
+            raise StoreReadOnly(store.root, "it is read-only")
+        self.store = store
+        self.epoch = store.index.number("epoch")
+        self._facts: dict[bytes, Fact] = {}
+        self._fresh: set[str] = set()  # files that are to be made safe from a power cut
+        # lists of chunks, until their chunks are in place and prove them
+        self._lists: dict[bytes, tuple[Checked, bytes]] = {}
+
+    def put(self, objects: Sequence[tuple[bytes, bytes]]) -> None:
+        """Check encoded objects (name, bytes) and put them in place; some MB at a time.
+
+        Raises:
+            CorruptObject: one is not what its name says; none of them was put. StoreReadOnly.
+        """
+        self.put_checked([(incoming.check(oid, data), data) for oid, data in objects])
+
+    def put_checked(self, objects: Sequence[tuple[Checked, bytes]]) -> None:
+        """Put encoded objects in place that `storage.incoming.check` has checked.
+
+        Raises:
+            StoreReadOnly: they cannot be written.
+        """
+        ready = {item[0].head.oid: item for item in objects if item[0].head.oid not in self._facts}
+        self._lists |= {oid: item for oid, item in ready.items() if item[0].listed is not None}
+        ready = {oid: item for oid, item in ready.items() if item[0].listed is None}
+        placed = incoming.place_all(
+            self.store.objects, [(found.head, data) for found, data in ready.values()]
+        )
+        for oid, (found, _) in ready.items():
+            self._add(found, placed[oid])
+
+    def draft(self) -> str:
+        """Where to write the bytes of a large object, for `put_file`."""
+        return incoming.draft(self.store.objects)
+
+    def put_file(self, oid: bytes, path: str) -> None:
+        """Check the encoded object in a file made at a path of `draft`, and put it in place. The file is gone
+        afterwards, whatever happens.
+
+        Raises:
+            CorruptObject: it is not what its name says. ObjectUnreadable, StoreReadOnly.
+        """
+        try:
+            found = incoming.check_file(oid, path)
+            if found.listed is not None:
+                with open(path, "rb") as file:
+                    self.put([(oid, file.read(incoming.LONGEST_LIST))])
+                return
+            self._add(found, incoming.place_file(self.store.objects, found.head, path))
+        finally:
+            fs.remove(path)
+
+    def _add(self, found: Checked, place: Placed) -> None:
+        oid, objects = found.head.oid, self.store.objects
+        self._facts[oid] = Fact(found, place)
+        self._fresh.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(oid))
+
+    def missing(self, oids: Iterable[bytes]) -> list[bytes]:
+        """Those of some objects that are neither put nor in the store, each once."""
+        place = self.store.objects.place
+        here = self._facts.keys() | self._lists.keys()
+        return [oid for oid in dict.fromkeys(oids) if oid not in here and place(oid) is None]
+
+    def settle(self) -> set[bytes]:
+        """Put the lists of chunks in place whose chunks are there and make up the blob. Returns the names of
+        chunks that are not there; a list that is wrong is dropped.
+        """
+        lost: set[bytes] = set()
+        for oid, (found, data) in list(self._lists.items()):
+            try:
+                proven = incoming.proves(self.store.objects, found)
+            except CorruptObject:
+                del self._lists[oid]
+                continue
+            if proven:
+                placed = incoming.place_all(self.store.objects, [(found.head, data)])
+                self._add(found, placed[oid])
+                del self._lists[oid]
+                continue
+            absent = {name for name in found.children or () if self.store.objects.place(name) is None}
+            for name in absent or found.children or ():  # one that is there and damaged may be any of them
+                self.drop(name)
+                lost.add(name)
+        return lost
+
+    def chunks_of(self, oid: bytes) -> tuple[bytes, ...]:
+        """The chunks that a list waits for; nothing if there is no such list."""
+        item = self._lists.get(oid)
+        return item[0].children or () if item is not None else ()
+
+    def fact(self, oid: bytes) -> Fact | None:
+        """What is known of an object that is in place, None if it is not."""
+        found = self._facts.get(oid)
+        if found is None:
+            place = self.store.objects.place(oid)
+            if place is None:
+                return None
+            try:
+                head = self.store.objects.head(oid)
+            except (ObjectNotFound, CorruptObject):
+                return None
+            place.coding = head.coding
+            childless = head.kind == BLOB and head.coding in (RAW, ZSTD)
+            known = incoming.Checked(head, None, () if childless else None)
+            found = self._facts[oid] = Fact(known, place)
+        return found
+
+    def drop(self, oid: bytes) -> None:
+        """Forget an object that turned out not to be in place, so that it can be put again."""
+        self._facts.pop(oid, None)
+
+    def look_again(self, oid: bytes) -> Fact | None:
+        """The same after a collector was at work, under the lock that keeps others from being so."""
+        found = self._facts.get(oid)
+        place = self.store.objects.place(oid)
+        if place is None or found is None:
+            self.drop(oid)
+            return None
+        place.coding = found.coding
+        found.place = place
+        return found
+
+    def sync(self) -> None:
+        """Make what was put safe from a power cut."""
+        fresh, self._fresh = sorted(self._fresh), set()
+        if fresh:
+            fs.sync_paths(fresh)

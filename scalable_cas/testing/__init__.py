@@ -1,0 +1,1 @@
+"""What other packages test their own hashers, codecs and remotes with. Needs no test framework."""

@@ -1,0 +1,206 @@
+"""Damage in a remote: noticed by pull and by `verify --remote`, never a wrong value, and mended by the next push."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from scalable_cas import Store
+from scalable_cas.errors import RemoteError, StoreVersionError
+from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.repository import open_repository
+from tests.support.stores import flip, overwrite, quiet
+
+from .people import MISS, fill, keys, noise, numbers, read, values
+
+SEEDED = 7
+
+
+def verified(store, url):
+    """What `verify --remote` finds."""
+    with open_repository(store, url) as repository:
+        return verify_remote(repository).findings
+
+
+@pytest.fixture
+def filled(ada, place):
+    """Ada's results, pushed in two pushes."""
+    names = values()
+    for name, value in names.items():
+        fill(ada, "m.f", name, value=value)
+        if name == "small":
+            ada.push(place.url)
+    ada.push(place.url)
+    return names
+
+
+def check_values(store, expected) -> int:
+    """No value is a wrong one; returns how many are there."""
+    there = 0
+    with quiet():
+        for name, value in expected.items():
+            found = read(store, "m.f", name)
+            assert found is MISS or found == value, name
+            there += found is not MISS
+    return there
+
+
+def test_a_whole_remote_has_no_findings(ada, filled, place):
+    assert verified(ada, place.url) == []
+
+
+def positions(path, content: bytes) -> list[int]:
+    """Both ends, and some in between."""
+    at = {0, 7, len(content) // 2, len(content) - 1}
+    return sorted(at | {random.Random(SEEDED).randrange(len(content)) for _ in range(2)})
+
+
+def test_a_flipped_bit_anywhere_is_noticed_by_verify_and_by_pull_and_mended_by_push(
+    ada, filled, place, tmp_path
+):
+    for number, path in enumerate(place.files()):
+        content = path.read_bytes()
+        for at in positions(path, content):
+            flip(path, at, bit=at % 8)
+            where = f"{path.relative_to(place.folder)} at {at}"
+            with Store.init(tmp_path / f"eve{number}-{at}") as eve:
+                if path.name == "format.json":
+                    with pytest.raises((RemoteError, StoreVersionError)):
+                        eve.pull(place.url)
+                    overwrite(path, content)
+                    continue
+                done = eve.pull(place.url)
+                table_only = path.suffix == ".pack" and done.entries == len(filled)
+                assert done.lost or done.faults or table_only, where
+                assert check_values(eve, filled) == done.entries
+                assert eve.verify().findings == []
+            findings = verified(ada, place.url)
+            assert findings, where
+            ada.push(place.url)
+            assert path.read_bytes() == content, where
+            assert verified(ada, place.url) == [], where
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "short", "longer"])
+def test_a_file_that_is_gone_or_of_another_length_is_noticed_and_mended(ada, filled, place, tmp_path, how):
+    for number, path in enumerate(p for p in place.files() if p.name != "format.json"):
+        content = path.read_bytes()
+        if how == "gone":
+            path.unlink()
+        else:
+            overwrite(path, {"empty": b"", "short": content[:-1], "longer": content + b"x"}[how])
+        with Store.init(tmp_path / f"eve{number}") as eve:
+            eve.pull(place.url)
+            check_values(eve, filled)
+        segment_gone = how == "gone" and path.suffix == ".seg"
+        assert verified(ada, place.url) or segment_gone, path  # what it held nobody knows
+        ada.push(place.url)
+        assert verified(ada, place.url) == [], path
+        with Store.init(tmp_path / f"bob{number}") as bob:
+            bob.pull(place.url)
+            assert check_values(bob, filled) == len(filled), path
+
+
+def test_a_finding_names_the_object_and_the_entries_that_need_it(ada, place):
+    (key,) = fill(ada, "m.f", 1, value=numbers())
+    ada.push(place.url)
+    (big,) = [path for path in place.files() if "/big/" in str(path)]
+    flip(big, 5 << 20)
+    (finding,) = verified(ada, place.url)
+    assert (finding.kind, finding.subject) == ("corrupt", big.name)
+    assert finding.affects == (f"m.f {key}",)
+    big.unlink()
+    (finding,) = verified(ada, place.url)
+    assert finding.kind == "missing"
+
+
+def test_what_a_pull_found_damaged_is_sent_again_by_the_next_push_of_who_has_it(ada, bob, place):
+    fill(ada, "m.f", *range(5))
+    ada.push(place.url)
+    fill(bob, "m.f", *range(5))  # he has computed the same
+    fill(bob, "m.f", "his own")
+    (pack,) = place.files("*.pack")
+    flip(pack, 100)
+    bob.forget([e.record.rowkey for e in bob.entries() if e.record.parts[0][2] == entry_part(0)])
+    bob.gc()
+    with quiet():
+        bob.pull(place.url)
+    assert verified(ada, place.url)
+    ada.push(place.url)
+    assert verified(ada, place.url) == []
+
+
+def entry_part(call):
+    from tests.cli.filling import digest
+
+    return digest(str(call))
+
+
+def test_a_copy_at_another_place_serves(ada, bob, place, tmp_path):
+    """Two pushed the same object at once, in different packs; one of the packs is damaged."""
+    shared = noise(30_000)
+    fill(ada, "m.f", "a", value=shared)
+    fill(bob, "m.f", "b", value=shared)
+    fill(bob, "m.f", "c", value=noise(30_000, 1))
+    with open_repository(bob, place.url, create=True) as repository:  # he looks before she pushes
+        from scalable_cas.ops.transfer.push import push
+        from scalable_cas.ops.transfer.push_plan import plan_push
+
+        plan = plan_push(repository)
+        ada.push(place.url)
+        push(repository, plan)
+    packs = place.files("*.pack")
+    assert len(packs) == 2
+    for pack in packs:
+        content = pack.read_bytes()
+        start = content.find(shared[:64])
+        flip(pack, start)
+        with Store.init(tmp_path / pack.name) as eve:
+            done = eve.pull(place.url)
+            assert done.entries == 3
+            assert done.lost == ()
+            assert read(eve, "m.f", "a") == read(eve, "m.f", "b") == shared
+        assert verified(ada, place.url) == []
+        overwrite(pack, content)
+
+
+def test_a_segment_of_another_remote_is_refused(ada, bob, place, tmp_path):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    other = tmp_path / "other"
+    fill(bob, "m.g", 1)
+    bob.push(f"file://{other}")
+    for path in [*other.rglob("*.seg"), *other.rglob("*.pack")]:
+        target = place.folder / path.relative_to(other)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    with Store.init(tmp_path / "eve") as eve:
+        done = eve.pull(place.url)
+        assert done.entries == 1
+        assert "another place" in done.faults[0][1]
+        assert read(eve, "m.g", 1) is MISS
+
+
+def test_a_segment_under_the_name_of_another_is_refused(ada, bob, place):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    fill(ada, "m.f", 2)
+    ada.push(place.url)
+    first, second = place.segments()
+    overwrite(first, second.read_bytes())
+    done = bob.pull(place.url)
+    assert done.entries == 1
+    assert len(done.faults) == 1
+
+
+def test_a_segment_that_somebody_removed_is_not_relied_on_any_more(ada, bob, place):
+    fill(ada, "m.f", *range(3))
+    ada.push(place.url)
+    (segment,) = place.segments()
+    segment.unlink()
+    for pack in place.files("*.pack"):
+        pack.unlink()
+    assert ada.push(place.url).entries == 3
+    assert bob.pull(place.url).entries == 3
+    assert keys(bob) == keys(ada)

@@ -1,0 +1,135 @@
+"""A remote that was pushed to many times: joined segments, readers meanwhile, and what is left behind."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from scalable_cas import Store
+from scalable_cas.errors import RemoteDenied
+from scalable_cas.ops.transfer import compaction
+from scalable_cas.ops.transfer.compaction import MOST_LOOSE, compact
+from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.repository import open_repository
+from scalable_cas.remotes.files import FileRemote
+
+from .people import fill, keys
+
+PUSHES = 80
+
+
+@pytest.fixture
+def pushed(ada, place):
+    for n in range(PUSHES):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    return place
+
+
+def test_a_remote_pushed_to_often_is_read_in_a_few_requests_for_its_segments(ada, bob, pushed):
+    assert len(pushed.segments()) <= MOST_LOOSE
+    assert len(pushed.files("*.join")) <= 3
+    with open_repository(bob, pushed.url) as repository:
+        repository.refresh()
+        assert repository.remote.traffic.requests <= MOST_LOOSE + 10
+        assert sum(1 for _ in repository.view.entries()) == PUSHES
+        assert verify_remote(repository).findings == []
+    assert bob.pull(pushed.url).entries == PUSHES
+    assert keys(bob) == keys(ada)
+
+
+def test_joining_again_and_again_keeps_the_number_of_files_small_and_every_entry(
+    ada, bob, place, monkeypatch
+):
+    monkeypatch.setattr(compaction, "MOST_LOOSE", 2)
+    for n in range(40):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    assert len(place.segments()) <= 3
+    assert len(place.files("*.join")) <= 5  # log2(40 / 3), and one more
+    assert bob.pull(place.url).entries == 40
+    assert ada.push(place.url).requests == 2
+
+
+def test_who_may_not_delete_joins_all_the_same_and_readers_read_what_is_joined(ada, bob, place, monkeypatch):
+    monkeypatch.setattr(compaction, "MOST_LOOSE", 2)
+
+    def refuse(self, names):
+        raise RemoteDenied(self.url, "", "this key may not delete")
+
+    monkeypatch.setattr("scalable_cas.remotes.files.FileRemote.delete", refuse)
+    for n in range(20):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    assert len(place.segments()) == 20
+    before = len(place.files("*.join"))
+    assert ada.push(place.url).requests == 2  # what is joined is not joined again
+    assert len(place.files("*.join")) == before
+    with open_repository(bob, place.url) as repository:
+        repository.refresh()
+        # format, list, a table and a piece of each joined file, and the few that are in none
+        assert repository.remote.traffic.requests <= 2 + 2 * before + 3
+        assert sum(1 for _ in repository.view.entries()) == 20
+
+
+def test_a_reader_in_the_midst_of_it_lists_again(ada, bob, place, monkeypatch):
+    for n in range(5):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    with open_repository(bob, place.url) as reader, open_repository(ada, place.url) as writer:
+        source = reader.source()
+        seen = source.listing
+
+        def list_then_join(known):
+            found = seen(known)
+            if place.segments():
+                assert compact(writer).removed == 5
+            return found
+
+        source.listing = list_then_join
+        assert reader.view.refresh(source) == 5
+        assert not place.segments()
+        assert sum(1 for _ in reader.view.entries()) == 5
+        assert reader.refresh() == 0
+
+
+def test_two_who_join_at_once_harm_nobody(ada, bob, place, tmp_path, monkeypatch):
+    for n in range(5):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    met, put = Barrier(2, timeout=30), FileRemote.put
+
+    def together(self, name, data, **how):
+        if name.startswith("segments/joined"):
+            met.wait()  # both have read everything before either removes anything
+            written.append(bytes(data))
+        return put(self, name, data, **how)
+
+    written: list[bytes] = []
+    with open_repository(ada, place.url) as one, open_repository(bob, place.url) as two:
+        one.refresh()
+        fill(ada, "m.f", "later", seconds=0.001)
+        monkeypatch.setattr(FileRemote, "put", together)
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(compact, (one, two)))
+    assert [item.segments for item in done] == [5, 5]
+    assert len(written) == 2
+    monkeypatch.undo()
+    ada.push(place.url)
+    with Store.init(tmp_path / "eve") as eve:
+        assert eve.pull(place.url).entries == 6
+
+
+def test_a_joined_file_that_is_damaged_is_put_back_by_the_next_push(ada, pushed):
+    from tests.support.stores import flip
+
+    path = pushed.files("*.join")[0]
+    content = path.read_bytes()
+    for at in (3, 70, len(content) - 5):
+        flip(path, at)
+        with open_repository(ada, pushed.url) as repository:
+            assert verify_remote(repository).findings
+        ada.push(pushed.url)
+        assert path.read_bytes() == content

@@ -1,0 +1,195 @@
+"""Push and pull in processes of their own: killed at every request, several at once, over a folder and over S3."""
+
+from __future__ import annotations
+
+import os
+from secrets import token_hex
+
+import pytest
+
+from scalable_cas import Store
+from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.repository import open_repository
+from tests.support.processes import finish, run, start
+from tests.support.servers import CannotStart, server
+
+from .people import MISS, fill, keys, noise, numbers, read
+
+# A push that ends with SIGKILL right after its n-th request was carried out; prints how many there were else.
+KILLED = """
+import os, signal, sys
+from scalable_cas import Store
+from scalable_cas.ops.transfer import packing, push_plan
+from scalable_cas.remotes.files import FileRemote
+path, url, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
+packing.TARGET = 3000  # several packs of a few results
+packing.BIG = 150_000
+push_plan.BATCH_ENTRIES = 6  # and several segments
+count = 0
+def counting(method):
+    def call(*args, **kwargs):
+        global count
+        try:
+            done = method(*args, **kwargs)
+            return iter(list(done)) if method.__name__ == "list" else done
+        finally:
+            count += 1
+            if count == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+    return call
+for name in ("get", "get_file", "put", "put_file", "size", "list", "delete"):
+    setattr(FileRemote, name, counting(getattr(FileRemote, name)))
+with Store.open(path) as store:
+    store.push(url, jobs=1)
+print(count)
+"""
+
+PUSH = """
+import sys
+from scalable_cas import Store
+with Store.open(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    done = store.push(sys.argv[2])
+    print(done.entries, done.requests)
+"""
+
+PULL = """
+import sys
+from scalable_cas import Store
+from scalable_cas.errors import NothingFound
+with Store.init(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(20):
+        try:
+            done = store.pull(sys.argv[2])
+        except NothingFound:
+            continue
+        assert not done.lost and not done.faults and not done.refused, done
+        assert store.verify().findings == []
+    print("done", 0)
+"""
+
+
+def results(store):
+    """A dozen entries of all sizes; what each call gave, by its name."""
+    found = {n: {"n": n, "data": noise(700, n)} for n in range(9)}
+    found |= {"middle": noise(100_000), "large": noise(200_000), "shared": noise(100_000)}
+    for name, value in found.items():
+        fill(store, "m.f", name, value=value)
+    return found
+
+
+def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_the_next_completes_it(
+    tmp_path,
+):
+    with Store.init(tmp_path / "ada") as ada:
+        expected = results(ada)
+    total = int(run(KILLED, tmp_path / "ada", f"file://{tmp_path}/all", 0))
+    assert total >= 10
+    sent = sum(path.stat().st_size for path in (tmp_path / "all").rglob("*") if path.is_file())
+    seen = set()
+    for last in range(1, total + 1):
+        url = f"file://{tmp_path}/r{last}"
+        run(KILLED, tmp_path / "ada", url, last, status=-9)
+        with Store.init(tmp_path / f"bob{last}") as bob:
+            if (tmp_path / f"r{last}/format.json").exists():
+                done = bob.pull(url)
+                assert (done.lost, done.faults, done.refused) == ((), (), 0), last
+                seen.add(done.entries)
+            assert bob.verify().findings == [], last
+            assert all(read(bob, "m.f", name) in (MISS, value) for name, value in expected.items())
+            with Store.open(tmp_path / "ada") as ada:
+                again = ada.push(url, jobs=1)
+                assert again.bytes <= sent, last
+            bob.pull(url)
+            assert len(keys(bob)) == len(expected), last
+            with open_repository(bob, url) as repository:
+                assert verify_remote(repository).findings == [], last
+    assert 0 in seen
+    assert len(expected) in seen
+    assert len(seen) > 2  # a batch of several was committed at one of the kills
+
+
+def test_what_an_interrupted_push_sent_is_not_sent_again(tmp_path):
+    with Store.init(tmp_path / "ada") as ada:
+        fill(ada, "m.f", "large", value=numbers())
+        fill(ada, "m.f", "middle", value=noise(500_000))
+    url = f"file://{tmp_path}/remote"
+    # format.json asked for and written, the listing, the roots, a large one, and another that is not noted
+    run(KILLED, tmp_path / "ada", url, 6, status=-9)
+    assert not list((tmp_path / "remote").rglob("*.seg"))
+    with Store.open(tmp_path / "ada") as ada:
+        done = ada.push(url)
+        assert done.entries == 2
+        assert done.bytes < 1 << 20
+
+
+@pytest.fixture(scope="module")
+def moto():
+    try:
+        with server("moto") as started:
+            yield started
+    except CannotStart as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["file", "s3"])
+def url(request, tmp_path, monkeypatch):
+    if request.param == "file":
+        return f"file://{tmp_path}/remote"
+    started = request.getfixturevalue("moto")
+    for name, value in started.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"b{token_hex(8)}"
+    started.make_bucket(bucket)
+    return f"s3://{bucket}/some/prefix"
+
+
+def test_two_who_push_and_one_who_pulls_at_once(tmp_path, url):
+    stores = []
+    for name in ("ada", "bob"):
+        with Store.init(tmp_path / name) as store:
+            fill(store, "m.f", *range(30), seconds=0.001)
+            fill(store, f"m.{name}", *range(30), seconds=0.001)
+            fill(store, "m.f", "shared", value=noise(300_000))
+        stores.append(tmp_path / name)
+    with Store.open(stores[0]) as store:  # so that there is one remote, whoever comes first
+        store.push(url, function="m.ada")
+    children = [start(PUSH, path, url) for path in stores] + [start(PULL, tmp_path / "eve", url)]
+    for child in children:
+        assert child.stdout.readline() == "ready\n", finish(child)
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for code, out, err in [finish(child, 120) for child in children]:
+        assert code == 0, (out, err)
+    with Store.open(tmp_path / "eve") as eve:
+        eve.pull(url)
+        assert len(keys(eve)) == 91
+        assert eve.verify().findings == []
+        with open_repository(eve, url) as repository:
+            assert verify_remote(repository).findings == []
+
+
+def test_ten_thousand_results_travel_in_at_most_forty_requests(tmp_path, moto, monkeypatch):
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"b{token_hex(8)}"
+    moto.make_bucket(bucket)
+    from scalable_cas.codecs.base import encode
+    from tests.cli.filling import record
+
+    with Store.init(tmp_path / "ada") as ada, Store.init(tmp_path / "bob") as bob:
+        for n in range(10_000):
+            ada.save(record("m.f", str(n), seconds=0.001), encode(os.urandom(1024)))
+        done = ada.push(f"s3://{bucket}/x")
+        assert done.entries == 10_000
+        assert done.requests <= 40
+        again = ada.push(f"s3://{bucket}/x")
+        assert (again.entries, again.present) == (0, 10_000)
+        assert again.requests <= 3
+        done = bob.pull(f"s3://{bucket}/x")
+        assert done.entries == 10_000
+        assert done.requests <= 40
