@@ -63,6 +63,10 @@ def test_an_array(name, tmp_path):
 
     array = arrays()[name]
     stores = peers(tmp_path)
+    if (
+        name == "random"
+    ):  # who compresses them waits for seconds; what the system does with free memory meanwhile
+        stores.pop("joblib compressed").close()  # would be measured in the others
     size: dict[str, int] = {}
 
     def work(peer, store):
@@ -88,11 +92,10 @@ def test_an_array(name, tmp_path):
     table(
         f"100 MB of {name} doubles",
         found,
-        [("store", "a pickle file"), ("store", "joblib compressed")]
-        + [("load", peer) for peer in ("joblib", "diskcache", "a pickle file", "joblib compressed")],
+        [(what, peer) for what in ("store", "load") for peer in stores if peer != US],
     )
     print("  " + ", ".join(f"{peer} {taken / 1e6:.1f} MB" for peer, taken in size.items()))
-    if name == "smooth":
+    if "joblib compressed" in size:
         assert size[US] < size["joblib compressed"]
 
 
