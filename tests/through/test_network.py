@@ -70,7 +70,9 @@ def test_a_remote_that_is_slow_or_dead_costs_a_bounded_time_once(people, wire, k
         "print(times[1] - times[0], times[-1] - times[1])"
     )
     first, others = map(float, out.split())
-    assert first < patience + 2
+    assert first < patience + (
+        2 if kind == "hang" else 4
+    )  # the contract has 10; loading boto3 takes its time too
     assert others < 0.5
     assert time.monotonic() - since < patience + 10  # its end does not wait again
     assert err.count("CacheWarning") == 1
