@@ -251,7 +251,7 @@ class Store(StoreCore):
 
         names = (function,) if isinstance(function, str) else function
         chosen = None if names is None else [fnid for one in names for fnid in select_function(self, one)]
-        with open_repository(self, name, jobs=jobs, create=not dry_run) as repository:
+        with open_repository(self, name, jobs=jobs, create=not dry_run, plan=dry_run) as repository:
             plan = plan_push(repository, chosen)
             return plan if dry_run else push(repository, plan)
 

@@ -51,6 +51,9 @@ def create(session: Session, file: str, names: tuple[str, ...], force: bool, as_
         raise click.UsageError("--json needs standard output for itself")
     if not to_stdout and os.path.lexists(file) and not force:
         raise ScalableCasError(f"{file} is there already; --force replaces it")
+    folder = os.path.dirname(os.path.abspath(file))
+    if not to_stdout and not os.path.isdir(folder):
+        raise ScalableCasError(f"there is no folder {folder}; make it first")
     store = session.store()
     chosen = {fnid for name in names for fnid in select_function(store, name)}
     plan = plan_bundle(store, sorted(chosen) if names else None)

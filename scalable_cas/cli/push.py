@@ -31,7 +31,7 @@ def command(
     """
     store = session.store()
     chosen = [fnid for name in function for fnid in select_function(store, name)]
-    with open_repository(store, remote, jobs=jobs, create=not dry_run) as repository:
+    with open_repository(store, remote, jobs=jobs, create=not dry_run, plan=dry_run) as repository:
         plan = plan_push(repository, chosen if function else None)
         if dry_run:
             _show(session, repository.url, plan, as_json=as_json)

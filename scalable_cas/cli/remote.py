@@ -86,13 +86,13 @@ def show(session: Session, name: str, as_json: bool) -> None:
     """Look at the remote NAME: what it holds, by its segments."""
     store = session.store()
     url_of(store.root, name)
-    with open_repository(store, name) as repository:
+    with open_repository(store, name, plan=True) as repository:
         repository.refresh()
         view = repository.view
         facts: dict[str, object] = {
             "name": name,
             "url": repository.url,
-            "id": repository.remote_id.hex(),
+            "id": None if repository.absent else repository.remote_id.hex(),
             "entries": sum(1 for _ in view.entries()),
             "functions": sorted(set(view.functions().values())),
             "unjoined_segments": view.loose,
@@ -101,6 +101,8 @@ def show(session: Session, name: str, as_json: bool) -> None:
     if as_json:
         document(facts)
         return
+    if facts["id"] is None:
+        facts["id"] = "none yet: nothing was pushed there"
     functions = facts.pop("functions")
     faults = facts.pop("faults")
     pairs([(key.replace("_", " "), value) for key, value in facts.items()])

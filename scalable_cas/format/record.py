@@ -182,7 +182,7 @@ class Record:
             }
         if self.extra:
             fields |= self.extra
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
         return packed
 
 
@@ -209,7 +209,7 @@ def unpack(data: bytes | memoryview) -> Record:
     if len(data) > LONGEST:
         raise MalformedObject("record", f"{len(data)} bytes long")
     try:
-        fields = msgpack.unpackb(data, strict_map_key=False)
+        fields = msgpack.unpackb(data, strict_map_key=False, unicode_errors="surrogatepass")
     except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
         # TypeError: a map whose key is a list
         raise MalformedObject("record", str(error)) from error
@@ -238,7 +238,7 @@ def bytes_below(data: bytes) -> int:
     says nothing that makes sense.
     """
     try:
-        fields = msgpack.unpackb(data, strict_map_key=False)
+        fields = msgpack.unpackb(data, strict_map_key=False, unicode_errors="surrogatepass")
         size, total = fields[SIZE], fields[TOTAL]
     except (ValueError, TypeError, LookupError, msgpack.exceptions.UnpackException, RecursionError):
         return 0
@@ -253,7 +253,7 @@ def brief(data: bytes) -> tuple[int, bytes, bytes, int, str]:
         MalformedObject: not a record, or one of these is of the wrong type or size.
     """
     try:
-        fields = msgpack.unpackb(data, strict_map_key=False)
+        fields = msgpack.unpackb(data, strict_map_key=False, unicode_errors="surrogatepass")
         type_, key, fnid, function, created = (fields[n] for n in (TYPE, KEY, FNID, FUNCTION, CREATED))
         oid = fields[OID] if type_ == REF else b""
         lengths = len(key), len(fnid), len(oid)

@@ -132,7 +132,7 @@ def _unpack(data: bytes) -> dict[str, Any] | None:
     not end a report.
     """
     try:
-        row = msgpack.unpackb(data)
+        row = msgpack.unpackb(data, unicode_errors="surrogatepass")
         functions = {
             str(name): (int(h), int(m), float(s), float(p)) for name, (h, m, s, p) in row["functions"].items()
         }

@@ -11,7 +11,8 @@ each of them where the network is down (sccache's builds stalled so). What we do
 - A program that fetches many results of one function gets the others before it asks (`ahead`).
 - Whatever waits for the network is waited for as long as something comes, and not longer than 8 s of
   silence. Then the remote is given up, with one warning: nothing is asked of it by a call any more, and the
-  thread tries every minute whether it is back.
+  thread tries every minute whether it is back. So it is when it answers, but so slowly that running the
+  functions would have been quicker: hits that cost more than they saved may do so for 8 s in all.
 - What is to be sent stands in the index, written with the entry itself, so that it survives a kill; the
   thread sends it (`outbox`), together every 10 s, or at once where the function took long; and the end of
   the process does, within the same silence.
@@ -58,6 +59,9 @@ SLOW = 1.0
 NEVER = float("-inf")
 #: Seconds of silence after which the remote is given up. The contract allows 10.
 SILENCE = 8.0
+#: Seconds that a hit may take beside what its function took and its bytes need: five times what a bucket far
+#: away takes.
+TARDY = 0.5
 #: Seconds until a remote that was given up is tried again, by the thread.
 RETRY = 60.0
 #: Seconds that results of quick functions are collected for, to be sent together.
@@ -93,6 +97,7 @@ class Through:
         self._repository: Repository | None = None
         self._refreshed = NEVER  # when this process last saw the remote's segments; monotonic
         self._slow = False  # whether that took long
+        self._lost = 0.0  # seconds that hits cost and did not save, lately
         self._dead = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -163,6 +168,7 @@ class Through:
         if found is None:
             return False
         record = records.unpack(found[1])
+        began = clock.monotonic()
         fetcher = Fetcher(repository, bytes_ahead(record))
         fetcher.fetch([record.oid])
         done = ingest(
@@ -172,7 +178,20 @@ class Through:
             oid, reason = fetcher.blame(record.oid)
             fault = RemoteError(self._url, "", f"object {oid.hex()} cannot be used: {reason}")
             self._store.trouble(fault, "; the function runs instead")
+        self._weigh(clock.monotonic() - began, TARDY + record.seconds + record.total / LOOKUP.slowest)
         return done.new > 0 or self._ahead.brought(rowkey)
+
+    def _weigh(self, took: float, fair: float) -> None:
+        """Give a remote up whose hits take longer than they should, all in all (seconds). A quick one makes
+        up for one that lingered, so that the worst of a hundred does not count.
+        """
+        if took <= fair:
+            self._lost = max(self._lost - (fair - took), 0.0)
+            return
+        self._lost += took
+        if self._lost > SILENCE:  # and it stays so: when it is tried again, one slow hit is enough
+            self._lost = SILENCE
+            self._give_up(RemoteError(self._url, "", "its answers take longer than the functions"))
 
     def _refresh(self) -> None:
         """Open the remote if it is not open, and bring the view up to date."""

@@ -11,7 +11,7 @@ place, raw chunks and then the list: two looks tell, and nothing else need be lo
 from __future__ import annotations
 
 import os
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound
 from scalable_cas.format import header as encoded
@@ -55,6 +55,20 @@ class Run:
         self.length = 0
         self.raw = True
         self.members: list[tuple[bytes, int, tuple[Any, ...]]] = []
+
+
+class _Stretch:
+    """Raw chunks that stand one after the other at ``offset`` of a pack; ``ends``: where the first begins and
+    where each ends in what the caller has; ``length``: with their headers.
+    """
+
+    __slots__ = ("chunks", "ends", "length", "offset")
+
+    def __init__(self, chunks: list[Chunk], at: int, offset: int) -> None:
+        self.chunks = chunks
+        self.ends = list(accumulate((length for _, length in chunks), initial=at))
+        self.offset = offset
+        self.length = self.ends[-1] - at + encoded.HEADER_BYTES * len(chunks)
 
 
 def runs(objects: Objects, wanted: Sequence[Wanted]) -> tuple[list[Run], list[Wanted]]:
@@ -293,31 +307,28 @@ class _Reader:
         ):
             self._pack, self._next = pack, start
 
-    def _before(self, group: list[Chunk]) -> list[Run]:
+    def _before(self, group: list[Chunk]) -> list[_Stretch]:
         """Chunks of which `look_before` said where they are."""
-        found: list[Run] = []
-        run, at = None, 0
-        for oid, length in group:
-            if run is None or run.length >= RUN_BYTES or len(run.members) == RUN_CHUNKS:
-                run = Run(self._pack, self._next)
-                found.append(run)
-            stored = encoded.HEADER_BYTES + length
-            run.members.append((oid, at, (0, 0, 0, 0, length, stored)))
-            run.length += stored
-            self._next += stored
-            at += length
+        total = sum(length for _, length in group)
+        count = max(1, min(RUN_CHUNKS, RUN_BYTES * len(group) // total))
+        found, at = [], 0
+        for start in range(0, len(group), count):
+            found.append(_Stretch(group[start : start + count], at, self._next))
+            at = found[-1].ends[-1]
+            self._next += found[-1].length
         return found
 
     def fill(self, group: list[Chunk], target: memoryview) -> None:
         """Put the contents of some chunks one after the other into ``target``."""
-        others: list[Wanted] = []
         if self._pack:
-            found = self._before(group)
-        else:
-            starts = accumulate((length for _, length in group), initial=0)
-            wanted = [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
-            found, others = runs(self._objects, wanted)
-            self._files.open({run.pack for run in found})
+            parallel.each(
+                lambda stretch: self._read_stretch(stretch, target), self._before(group), self._threads
+            )
+            return
+        starts = accumulate((length for _, length in group), initial=0)
+        wanted = [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
+        found, others = runs(self._objects, wanted)
+        self._files.open({run.pack for run in found})
 
         def work(job: Run | Wanted) -> None:
             if not isinstance(job, Run):
@@ -331,6 +342,19 @@ class _Reader:
 
         jobs: list[Run | Wanted] = [*found, *others]
         parallel.each(work, jobs, self._threads)
+
+    def _read_stretch(self, stretch: _Stretch, target: memoryview) -> None:
+        fd = self._files.fd(self._pack)
+        aside = memoryview(bytearray(encoded.HEADER_BYTES))
+        parts = [aside] * (2 * len(stretch.chunks))
+        parts[1::2] = [target[start:end] for start, end in pairwise(stretch.ends)]
+        try:
+            whole = fd is not None and os.preadv(fd, parts, stretch.offset) == stretch.length
+        except OSError:
+            whole = False
+        # the last header: all before it fits too
+        if not whole or aside[encoded.NAME] != stretch.chunks[-1][0]:
+            self._careful.fill(stretch.chunks, target[stretch.ends[0] : stretch.ends[-1]])
 
     def _read(self, run: Run, target: memoryview) -> bool:
         """Read a run; False if that did not go as expected, and each of its chunks must be looked for."""

@@ -369,7 +369,7 @@ class Changes:
 
     def put_run(self, key: bytes, content: dict[str, object]) -> None:
         """Write the counters of one process of a run."""
-        self._put(key, msgpack.packb(content), db=self._db["runs"])
+        self._put(key, msgpack.packb(content, unicode_errors="surrogatepass"), db=self._db["runs"])
 
     def drop_run(self, key: bytes) -> None:
         """Remove the counters of one process of a run."""

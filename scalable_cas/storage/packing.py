@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a pack of chunks: twice what folded packs have, so that folding leaves it alone.
 TARGET = 64 << 20
+#: Parts of this many bytes on average are written where they are: to join them costs more than to hash each.
+_LARGE = 128 << 10
 
 
 class PackStream:
@@ -49,10 +51,13 @@ class PackStream:
         self._draft.close()
 
     def _append(self, parts: Sequence[Part]) -> None:
-        data = b"".join(parts)  # some megabytes: one write and one hash instead of hundreds
-        self._draft.write([data])
-        self._hash.update(data)
-        self.size += len(data)
+        size = sum(map(len, parts))
+        if size < _LARGE * len(parts):  # one write and one hash instead of hundreds
+            parts = [b"".join(parts)]
+        self._draft.write(parts)
+        for part in parts:
+            self._hash.update(part)
+        self.size += size
 
     def add(self, objects: Sequence[tuple[bytes, bytes, Part, int]]) -> None:
         """Append encoded objects: (name, header, payload, CRC-32 of both). The caller names none twice."""

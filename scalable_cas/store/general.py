@@ -80,7 +80,12 @@ def decode_mapped(store: StoreCore, codec: str, kind: int, content: Any, terms: 
     from scalable_cas.store.mapping import mapped_buffer
 
     return decode_with(
-        codec, kind, content, lambda ref: mapped_buffer(store, ref), trusted=terms.trusted, writable=False
+        codec,
+        kind,
+        content,
+        lambda refs: [mapped_buffer(store, ref) for ref in refs],
+        trusted=terms.trusted,
+        writable=False,
     )
 
 

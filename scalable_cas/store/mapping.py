@@ -26,7 +26,7 @@ from scalable_cas.format.header import RAW
 from scalable_cas.format.kinds import BLOB, object_id
 from scalable_cas.keys.stats import memory, signature_of
 from scalable_cas.storage.parallel import cores
-from scalable_cas.store.reader import buffer_of
+from scalable_cas.store.buffers import buffer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

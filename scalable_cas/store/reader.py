@@ -33,11 +33,12 @@ from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
 from scalable_cas.storage.environment import READ_FAULT
 from scalable_cas.storage.parallel import cores
+from scalable_cas.store.buffers import buffers_of
 from scalable_cas.store.terms import OWN, decode_foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from scalable_cas.store.core import StoreCore
@@ -242,7 +243,7 @@ def decode_pending(item: Pending) -> Any:
         item.record.codec,
         root[0],
         root[2],
-        lambda ref: memoryview(contents[ref.oid]).toreadonly(),
+        lambda refs: [memoryview(contents[ref.oid]).toreadonly() for ref in refs],
         trusted=True,
     )
 
@@ -295,9 +296,10 @@ def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, terms: 
 
         return decode_output(store, codec, kind, content, terms)
 
-    def fetch(ref: value.BufferRef) -> bytes | memoryview:
-        terms.take(ref.size)
-        return buffer_of(store, ref)
+    def fetch(refs: Sequence[value.BufferRef]) -> list[bytes | memoryview]:
+        for ref in refs:
+            terms.take(ref.size)
+        return buffers_of(store, refs)
 
     return decode_with(codec, kind, content, fetch, trusted=terms.trusted)
 
@@ -356,28 +358,16 @@ def _root_content(store: StoreCore, rowkey: bytes, row: bytes) -> bytes | memory
     return content
 
 
-def buffer_of(store: StoreCore, ref: value.BufferRef) -> bytes | memoryview:
-    """The checked content of a buffer.
-
-    Raises:
-        ObjectNotFound, CorruptObject, ObjectUnreadable: it cannot be had, or is another.
-    """
-    head, content = store.objects.get(ref.oid, threads=cores(), largest=ref.size)
-    if head.kind != BLOB or head.raw_size != ref.size:
-        raise CorruptObject(ref.oid.hex(), "it is of another kind or size than its value says")
-    return content
-
-
 def decode_with(
     codec: str,
     kind: int,
     content: Any,
-    fetch: Callable[[value.BufferRef], Any],
+    fetch: Callable[[Sequence[value.BufferRef]], Sequence[Any]],
     *,
     trusted: bool,
     writable: bool = True,
 ) -> Any:
-    """Decode the content of a root object; ``fetch`` gets each buffer that it names. ``writable``: whether
+    """Decode the content of a root object; ``fetch`` gets the buffers that it names. ``writable``: whether
     arrays over read-only buffers are to be copied.
 
     Raises:
@@ -390,5 +380,5 @@ def decode_with(
     parsed = value.unpack(content)
     if parsed.codec != codec:
         raise MalformedObject("entry", f"its record says {codec}, its value {parsed.codec}")
-    buffers = tuple(fetch(ref) for ref in parsed.buffers)
+    buffers = tuple(fetch(parsed.buffers)) if parsed.buffers else ()
     return codecs.decode(codec, parsed.head, buffers, trusted=trusted, writable=writable)

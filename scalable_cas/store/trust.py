@@ -190,10 +190,12 @@ def check_untrusted(store: StoreCore, codec: str, size: int = 0) -> None:
     root, in bytes.
 
     Raises:
-        UntrustedEntry: its codec can run code, the store wants a signature, or it is too large.
+        UntrustedEntry: its codec can run code or is unsafe, the store wants a signature, or it is too large.
     """
     if "pickle" in codec:
         raise UntrustedEntry("its codec", f"decoding {codec} can run any code")
+    if codec == "polars":  # its handler refuses in any container, where it meets one; here it is known unread
+        raise UntrustedEntry("its codec", "the reader of polars is not safe on bytes of somebody else's")
     if store.settings.get("require_signed"):
         raise UntrustedEntry("its signer", "this store has require_signed")
     if size > LARGEST_UNTRUSTED:

@@ -5,6 +5,11 @@ functions do.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+
+from tests.support.processes import environment
 
 POOL = """
 from multiprocessing import Pool
@@ -92,3 +97,23 @@ def test_wrappers_travel_by_value_with_their_identity(workdir, run):
 def test_executors_of_every_start_method_share_entries(workdir, run):
     assert script(workdir, run, EXECUTORS) == "5"
     assert report(run, "--last")["misses"] == 5
+
+
+def test_a_script_whose_name_is_not_utf8_keeps_its_results(tmp_path):
+    script = os.fsencode(tmp_path) + b"/caf\xe9.py"
+    with open(script, "w") as file:
+        file.write(
+            "from scalable_cas import cacheable\n@cacheable\ndef f(n):\n    return n\nprint(f.is_cached(1), f(1))\n"
+        )
+    for expected in (b"False 1\n", b"True 1\n"):
+        done = subprocess.run(
+            [sys.executable, script], env=environment(tmp_path / "store"), capture_output=True
+        )
+        assert (done.stdout, done.stderr) == (expected, b"")
+    done = subprocess.run(
+        [sys.executable, "-m", "scalable_cas", "ls", "--json"],
+        env=environment(tmp_path / "store"),
+        capture_output=True,
+        text=True,
+    )
+    assert [row["function"] for row in json.loads(done.stdout)] == ["caf\udce9.f"]

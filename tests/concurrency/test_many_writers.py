@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from scalable_cas import Store
+from scalable_cas.errors import StoreBusy
 from scalable_cas.store.folding import execute_repack, plan_repack
 from tests.support.processes import finish, kill, start, together
 from tests.support.stores import assert_whole, entry_keys
@@ -236,3 +238,21 @@ def test_a_result_is_in_the_files_soon_without_another_call(store_path):
         if out == "5\n":
             return
     raise AssertionError(out)
+
+
+def test_threads_that_get_their_turn_one_after_the_other_are_no_stopped_neighbour(tmp_path):
+    with Store.init(tmp_path / "store") as store:
+
+        def write(number):
+            for turn in range(3):
+                row = {b"%d %d" % (number, turn): b""}
+                store.index.write(
+                    lambda changes, row=row: (time.sleep(0.02), changes.put_sorted("views", row)), 0.1
+                )
+
+        with ThreadPoolExecutor(10) as pool:  # all turns together take six times the limit
+            list(pool.map(write, range(10)))
+        assert sum(1 for _ in store.index.scan_views(b"")) == 30
+        with store.index.environment.locked():
+            busy = ThreadPoolExecutor(1).submit(store.index.write, lambda changes: None, 0.1)
+            assert isinstance(busy.exception(timeout=5), StoreBusy)

@@ -70,7 +70,9 @@ def test_a_remote_that_is_slow_or_dead_costs_a_bounded_time_once(people, wire, k
         "print(times[1] - times[0], times[-1] - times[1])"
     )
     first, others = map(float, out.split())
-    assert first < patience + 2
+    assert first < patience + (
+        2 if kind == "hang" else 4
+    )  # the contract has 10; loading boto3 takes its time too
     assert others < 0.5
     assert time.monotonic() - since < patience + 10  # its end does not wait again
     assert err.count("CacheWarning") == 1
@@ -80,6 +82,31 @@ def test_a_remote_that_is_slow_or_dead_costs_a_bounded_time_once(people, wire, k
     bob.run("square(1000)")  # the next program sends what waits
     ada.run("square(1000)")
     assert ada.ran() == []
+
+
+def test_a_remote_whose_hits_take_longer_than_the_functions_is_given_up(people, wire):
+    proxy, bob = wire[0], people[1]
+    bob.run("square(1000)")  # knows what is there
+    proxy.use([Fault("slow", method="GET", path="*/packs/*", times=None, seconds=0.4)])
+    out, err = bob.run(
+        "import scalable_cas.ops.through as through; through.SILENCE = 1; through.TARDY = 0.1\n"
+        "since = time.monotonic()\n"
+        "for n in range(10): square(n)\n"
+        "print(time.monotonic() - since)"
+    )
+    assert float(out) < 4  # ten hits of 0.4 s, and the first looks what is there
+    assert err.count("CacheWarning") == 1
+    assert "its answers take longer than the functions" in err
+    assert bob.ran()[1:] == [f"square {n}" for n in range(3, 10)]
+
+
+def test_the_end_of_a_program_does_not_wait_for_a_transfer_that_hangs(people, wire):
+    proxy, bob = wire[0], people[1]
+    proxy.use([Fault("hang", method="PUT", times=None)])
+    since = time.monotonic()
+    _, err = bob.run("import scalable_cas.ops.through as through; through.SILENCE = 1\nsquare(500)")
+    assert time.monotonic() - since < 7  # the first try of a PUT alone would take 10
+    assert "no answer for 1 seconds" in err
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "truncate"])

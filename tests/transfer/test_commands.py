@@ -97,7 +97,33 @@ def test_a_dry_run_prints_the_plan_and_sends_nothing(cas, added, workdir):  # no
     assert cas("push", "--dry-run", "--json").json["plan"]["entries"] == 3
     done = cas("--store", workdir / "other", "pull", added.url, "--dry-run")
     assert "entries to fetch: 1 (0 are here already)" in done.out
+    assert (
+        cas("--store", workdir / "other", "pull", added.url, "--dry-run", "--json").json["plan"]["bytes"]
+        > 100_000
+    )
     assert cas("--store", workdir / "other", "ls", "--json").json == []
+
+
+def test_a_dry_run_to_an_empty_place_says_that_all_would_go_and_leaves_it_empty(cas, added, path):  # noqa: F811
+    done = cas("push", "--dry-run")
+    assert done.code == 0
+    assert "entries to send: 4 (0 are there already)" in done.out
+    assert added.names() == []
+    assert cas("push", "--dry-run", "--json").json["plan"]["entries"] == 4
+    with Store.open(path) as store:
+        assert store.push(dry_run=True).entries == 4
+    assert added.names() == []
+    assert cas("pull", "--dry-run").code == 1
+    assert cas("push").err.startswith("4 new entries, 0 already there")
+
+
+@pytest.mark.parametrize("direction", ["push", "pull"])
+def test_the_seconds_are_those_of_the_whole_transfer_with_nothing_new_too(cas, added, direction):  # noqa: F811
+    cas("push")
+    assert cas(direction, "--json").json["done"]["entries"] == 0
+    since = time.monotonic()
+    done = cas(direction, "--json").json["done"]
+    assert 0.0005 < done["seconds"] <= time.monotonic() - since  # three files are read, at least
 
 
 def test_json_has_the_figures(cas, added, workdir):  # noqa: F811
@@ -113,7 +139,12 @@ def test_json_has_the_figures(cas, added, workdir):  # noqa: F811
 
 
 def test_remote_show_tells_what_is_there(cas, added):  # noqa: F811
-    assert "nothing was pushed" in cas("remote", "show", "origin").err
+    done = cas("remote", "show", "origin")
+    assert (done.code, done.err) == (0, "")
+    assert "nothing was pushed there" in done.out
+    shown = cas("remote", "show", "origin", "--json").json
+    assert (shown["id"], shown["entries"], shown["functions"]) == (None, 0, [])
+    assert added.names() == []
     cas("push")
     shown = cas("remote", "show", "origin", "--json").json
     assert (shown["entries"], shown["functions"]) == (4, ["m.f", "m.g"])

@@ -204,3 +204,18 @@ def test_a_segment_that_somebody_removed_is_not_relied_on_any_more(ada, bob, pla
     assert ada.push(place.url).entries == 3
     assert bob.pull(place.url).entries == 3
     assert keys(bob) == keys(ada)
+
+
+def test_a_damaged_segment_is_put_back_also_where_another_was_removed_since(ada, bob, place):
+    for call in (1, 2):
+        fill(ada, "m.f", call)
+        ada.push(place.url)
+    first, second = place.segments()
+    content = first.read_bytes()
+    flip(first, 100)
+    second.unlink()  # so all that is known of the place is read anew, but the one cannot be read
+    assert len(verified(ada, place.url)) == 1
+    ada.push(place.url)
+    assert first.read_bytes() == content
+    assert verified(ada, place.url) == []
+    assert bob.pull(place.url).entries == 2

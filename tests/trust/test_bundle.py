@@ -157,6 +157,13 @@ def test_create_needs_a_store_and_makes_none(bob, cas, tmp_path):
     assert not bob.path.exists()
 
 
+def test_create_makes_no_folders(filled, cas, tmp_path):
+    done = cas("--store", filled.path, "bundle", "create", tmp_path / "nowhere" / "file")
+    assert done.code == 1
+    assert "there is no folder" in done.err
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_damaged_object_makes_no_bundle(filled, cas, tmp_path):
     with filled.open() as store:
         record = save(store, LARGE[:300_000], b"M" * 32)  # a file of its own

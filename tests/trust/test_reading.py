@@ -63,6 +63,22 @@ def test_the_attack_works_where_its_maker_is_trusted(bomb, alice, bob, mark):
         assert mark.exists()
 
 
+def test_a_frame_of_polars_of_somebody_who_is_not_trusted_is_neither_read_nor_called_stored(alice, bob):
+    pl = pytest.importorskip("polars")
+    with alice.open() as store:
+        save(store, pl.DataFrame({"a": [1, 2]}))
+        things = sent(store)
+    with bob.open() as store:
+        take(store, things, alice.origin)
+        with quiet():
+            assert read(store) is MISS
+            store.say()
+        assert not store.contains(FUNCTION + KEY)
+        trust_list().add(alice.key.public, "alice")
+        assert store.contains(FUNCTION + KEY)
+        assert read(store).equals(pl.DataFrame({"a": [1, 2]}))
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_pickle_of_somebody_who_is_not_trusted_is_a_miss_with_one_line(bomb, alice, bob, mark, signed):
     origin = alice.origin if signed else "unsigned"

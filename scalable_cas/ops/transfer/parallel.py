@@ -5,7 +5,8 @@ for.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+
+from scalable_cas.remotes.parallel import Threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ class Crew:
 
     def __init__(self, jobs: int = JOBS) -> None:
         self.jobs = jobs
-        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="scalable-cas-transfer")
+        self._pool = Threads(jobs, "scalable-cas-transfer")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     def submit(self, work: Callable[..., Result], *args: Any) -> Future[Result]:
         """Have one thing done."""

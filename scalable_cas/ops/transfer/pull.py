@@ -67,7 +67,6 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
         RemoteError: the remote could not be read; what came so far stays, a second pull completes it.
         StoreReadOnly, StoreBusy, IndexDamaged: the store cannot be written.
     """
-    since = clock.monotonic()
     traffic, store = repository.remote.traffic, repository.store
     entries = objects = refused = 0
     lost: list[Lost] = []
@@ -95,7 +94,7 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
         faults=plan.faults,
         bytes=traffic.bytes_received,
         requests=traffic.requests,
-        seconds=clock.monotonic() - since,
+        seconds=clock.monotonic() - repository.since,
     )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
+from scalable_cas.format.header import CHUNKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def plan_pull(
             place = places[oid][0] if oid in places else None
             if place is not None and there is not None:
                 size += place.length + records.bytes_below(there[1])
+                if place.coding == CHUNKED:  # the root is only the list of its chunks
+                    size += place.raw_size
             ordered.append((place.holder, place.offset, rowkey) if place is not None else (b"", 0, rowkey))
     ordered.sort()
     return PullPlan(tuple(item[2] for item in ordered), present, size, tuple(sorted(view.faults.items())))

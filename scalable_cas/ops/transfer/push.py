@@ -116,7 +116,7 @@ class _Pushing:
             broken=tuple(self._broken),
             bytes=traffic.bytes_sent,
             requests=traffic.requests,
-            seconds=clock.monotonic() - self._since,
+            seconds=clock.monotonic() - self._repository.since,
         )
 
     def send(self, batch: Batch) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas import config
+from scalable_cas import clock, config
 from scalable_cas.errors import (
     ConfigError,
     MalformedObject,
@@ -35,16 +35,26 @@ DEFAULT = "origin"
 
 
 class Repository:
-    """An open remote with its view; a context manager. ``remote_id`` is that of its ``format.json``."""
+    """An open remote with its view; a context manager. ``remote_id`` is that of its ``format.json``;
+    ``absent``: it has none, nothing was ever pushed there; ``since``: when it was opened, of the monotonic
+    clock.
+    """
 
     def __init__(
-        self, store: StoreCore, remote: Remote, remote_format: layout.RemoteFormat, jobs: int
+        self,
+        store: StoreCore,
+        remote: Remote,
+        remote_format: layout.RemoteFormat | None,
+        jobs: int,
+        since: float,
     ) -> None:
         self.store = store
         self.remote = remote
         self.url = remote.url
-        self.format = remote_format
-        self.remote_id = remote_format.remote_id
+        self.absent = remote_format is None
+        self.format = remote_format or layout.RemoteFormat(bytes(16))
+        self.remote_id = self.format.remote_id
+        self.since = since
         self.crew = Crew(jobs)
         self.view = View(store, remote.url, self.remote_id)
 
@@ -65,7 +75,7 @@ class Repository:
         Raises:
             RemoteError: the remote could not be read. StoreReadOnly, StoreBusy: the index cannot be written.
         """
-        return self.view.refresh(self.source())
+        return 0 if self.absent else self.view.refresh(self.source())
 
 
 def open_repository(
@@ -74,20 +84,29 @@ def open_repository(
     *,
     jobs: int | None = None,
     create: bool = False,
+    plan: bool = False,
     limits: Limits | None = None,
 ) -> Repository:
     """Open the remote that ``store`` knows as ``name``; ``name`` may also be a URL. ``create`` makes it a
-    remote if it is an empty place. ``limits``: how long it may take; by default, as long as for a command.
+    remote if it is an empty place; ``plan`` leaves it one, and takes it for a remote without entries, to say
+    what a push would do. ``limits``: how long it may take; by default, as long as for a command.
 
     Raises:
         ConfigError: no remote is called so.
-        NothingFound: nothing was ever pushed there, and ``create`` is false.
+        NothingFound: nothing was ever pushed there, and neither ``create`` nor ``plan`` is true.
         RemoteError: it cannot be reached. StoreVersionError: it has a newer format.
     """
+    since = clock.monotonic()
     settings = Settings() if limits is None else Settings(limits)
     remote = open_remote(name if "://" in name else url_of(store.root, name), settings=settings)
     try:
-        return Repository(store, remote, _format(remote, create=create), jobs or JOBS)
+        try:
+            found = _format(remote, create=create)
+        except NothingFound:
+            if not plan:
+                raise
+            found = None
+        return Repository(store, remote, found, jobs or JOBS, since)
     except BaseException:
         remote.close()
         raise

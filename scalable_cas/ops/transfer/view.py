@@ -156,7 +156,7 @@ class View:
             if gone and attempt == 0:
                 continue  # a listing of several pages may miss what is joined meanwhile
             if gone:
-                self.forget()
+                self.forget(listing.live)
                 known = set()
             try:
                 new = self._read(source, listing.live - known)
@@ -210,14 +210,17 @@ class View:
             batch = _Rows(self, origin, created, segment, data, at)
             self._store.index.write(batch.write)
 
-    def forget(self) -> None:
-        """Throw away what is known of the remote, but for what is known to be wrong with it, and uploads. The
-        segments last: if this is cut short, the next refresh finds that they are gone, and begins again.
+    def forget(self, live: set[bytes]) -> None:
+        """Throw away what is known of the remote, but for what is known to be wrong with it, uploads, and the
+        copies of the segments that are ``live``: one of these may be damaged there, and only a copy mends it.
+        The segments last: if this is cut short, the next refresh finds that they are gone, and begins again.
         """
         letters = (rows.OBJECT, rows.ENTRY, rows.RECORD, rows.FUNCTION, rows.JOINED, rows.COPY, rows.SEGMENT)
         for letter in letters:
             keys: list[bytes] = []
             for key, _ in self._scan(letter):
+                if letter == rows.COPY and key[9:] in live:
+                    continue
                 keys.append(key)
                 if len(keys) == BATCH:
                     self._drop(keys)
