@@ -22,9 +22,9 @@ from scalable_cas.codecs.plain import unpack as unpack_plain
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
+    ObjectNotFound,
     PathRefused,
     ScalableCasError,
-    UntrustedEntry,
 )
 from scalable_cas.format import rows, value
 from scalable_cas.format.kinds import BLOB, VALUE, object_id
@@ -165,7 +165,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         try:
             result = unpack_plain(head)
         except ScalableCasError as error:
-            store.trouble(error)
+            store.trouble(error, "; the function runs")
             return MISS
         counters.hits += 1
         counters.saved += seconds
@@ -234,21 +234,32 @@ def read_row(
         result = decode_foreign(store, rowkey, row, codec, decoded) if foreign else decoded(OWN)
         if result is MISS:
             return MISS
-    except CorruptObject as error:
-        store.trouble(error, "; the function runs and the object is replaced")
-        store.discard_damaged(bytes.fromhex(error.oid))
-        return MISS
-    except UntrustedEntry as error:
-        store.trouble(error, "; the function runs")
-        return MISS
-    except PathRefused as error:
-        store.trouble(error, "; a stored output cannot be put back there, and the function runs")
-        return MISS
     except ScalableCasError as error:
-        store.trouble(error)
+        _report(store, row, error)
         return MISS
     _count(store, rowkey, seconds, counters)
     return result
+
+
+def _report(store: StoreCore, row: bytes, error: ScalableCasError) -> None:
+    """Say why an entry cannot be used, and move what is damaged aside.
+
+    A miss is looked up again before its function runs. Then what was moved aside is missing, which is no
+    second cause; so damage is told once of each row. A row that was written anew has another tag.
+    """
+    then = "; the function runs"
+    if isinstance(error, (CorruptObject, ObjectNotFound)):
+        tag = row[: rows.TAG_BYTES]
+        known = tag in store.damaged
+        store.damaged.add(tag)
+        if isinstance(error, CorruptObject):
+            then = "; the function runs and the object is replaced"
+            store.discard_damaged(bytes.fromhex(error.oid))
+        if known:
+            return
+    elif isinstance(error, PathRefused):
+        then = "; a stored output cannot be put back there, and the function runs"
+    store.trouble(error, then)
 
 
 def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, terms: Terms) -> Any:
