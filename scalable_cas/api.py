@@ -94,7 +94,7 @@ class Store(StoreCore):
         """The content of a blob, its digest checked.
 
         Raises:
-            ValueError: not an id or an abbreviation of one.
+            NotAnId: not an id or an abbreviation of one (a `ValueError`, too).
             ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
             NotABlob: it is of another kind.
             CorruptObject, ObjectUnreadable: its file is damaged, or cannot be read.
@@ -130,7 +130,7 @@ class Store(StoreCore):
         they are executable, less the umask.
 
         Raises:
-            ValueError: not an id or an abbreviation of one.
+            NotAnId: not an id or an abbreviation of one (a `ValueError`, too).
             PathRefused: something cannot be written there.
             ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
             CorruptObject, ObjectUnreadable: an object is damaged, or cannot be read.
@@ -147,7 +147,7 @@ class Store(StoreCore):
         """Whether an object of that name is in the store; its content is not checked.
 
         Raises:
-            ValueError: not an id or an abbreviation of one.
+            NotAnId: not an id or an abbreviation of one (a `ValueError`, too).
             AmbiguousPrefix: more than one object is called so.
         """
         from scalable_cas.ops.selection import select_object
@@ -158,7 +158,7 @@ class Store(StoreCore):
         """Kind and sizes of an object; its content is not checked.
 
         Raises:
-            ValueError: not an id or an abbreviation of one.
+            NotAnId: not an id or an abbreviation of one (a `ValueError`, too).
             ObjectNotFound, AmbiguousPrefix: no object, or more than one, is called so.
             CorruptObject, ObjectUnreadable: its header is damaged, or cannot be read.
         """

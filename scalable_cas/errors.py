@@ -48,6 +48,15 @@ class AmbiguousPrefix(ScalableCasError):
         self.matches = matches
 
 
+class NotAnId(ScalableCasError, ValueError):
+    """What was given is no id, and no abbreviation of one. ``text``: what was given."""
+
+    def __init__(self, text: object, reason: str) -> None:
+        super().__init__(f"{text!r} {reason}")
+        self.text = text
+        self.reason = reason
+
+
 class CorruptObject(ScalableCasError):
     """The stored bytes are not those that the name promises. ``oid`` is hex."""
 

@@ -7,6 +7,8 @@ time they cost nothing.
 
 from __future__ import annotations
 
+from scalable_cas.errors import NotAnId
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NewType
@@ -31,11 +33,13 @@ def parse_id(text: str) -> bytes:
     """Return the 32 bytes behind 64 hex digits, in either case.
 
     Raises:
-        ValueError: it is not exactly 64 hex digits.
+        NotAnId: it is not exactly 64 hex digits.
     """
+    if not isinstance(text, str):
+        raise NotAnId(text, "is not an id: give its hex digits as a str")
     lowered = text.strip().lower()
     if len(lowered) != HEX_DIGITS or not is_hex(lowered):
-        raise ValueError(f"{text!r} is not an id of {HEX_DIGITS} hex digits")
+        raise NotAnId(text, f"is not an id of {HEX_DIGITS} hex digits")
     return bytes.fromhex(lowered)
 
 
@@ -43,11 +47,13 @@ def prefix_bounds(prefix: str) -> tuple[bytes, bytes]:
     """The smallest and the largest id that start with a hex ``prefix``, both included.
 
     Raises:
-        ValueError: not hex, too long, or shorter than ``SHORTEST_PREFIX`` digits.
+        NotAnId: not hex, too long, or shorter than ``SHORTEST_PREFIX`` digits.
     """
+    if not isinstance(prefix, str):
+        raise NotAnId(prefix, "is not an id: give its hex digits as a str")
     lowered = prefix.strip().lower()
     if not is_hex(lowered) or len(lowered) > HEX_DIGITS:
-        raise ValueError(f"{prefix!r} is not an abbreviated id (hex digits)")
+        raise NotAnId(prefix, "is not an abbreviated id (hex digits)")
     if len(lowered) < SHORTEST_PREFIX:
-        raise ValueError(f"{prefix!r} is too short; give at least {SHORTEST_PREFIX} digits")
+        raise NotAnId(prefix, f"is too short; give at least {SHORTEST_PREFIX} digits")
     return bytes.fromhex(lowered.ljust(HEX_DIGITS, "0")), bytes.fromhex(lowered.ljust(HEX_DIGITS, "f"))

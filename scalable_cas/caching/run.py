@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scalable_cas import clock
 from scalable_cas.codecs.base import encode
-from scalable_cas.errors import NotStorable
+from scalable_cas.errors import NotStorable, StoreReadOnly
 from scalable_cas.format.record import Record
 from scalable_cas.keys.files import inputs_unchanged
 from scalable_cas.store.general import save_mapped, save_output
@@ -79,6 +79,8 @@ class Run:
                     self._remote.stored(record.seconds)
         except NotStorable as error:
             cached.warn(f"{error}; it is returned")
+        except (StoreReadOnly, OSError) as error:  # a full disk: one cause, whoever meets it
+            store.trouble(error, "; results are returned, but not stored")
         except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
             cached.broken(error)
         finally:

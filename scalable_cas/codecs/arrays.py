@@ -235,10 +235,13 @@ def _raise_memory(reader: Reader, content: Any, dtype: Any, dims: list[int], ord
     if not len(memory):
         if dtype.itemsize == 0 and dtype.kind in "SU":
             raise ValueError("texts without room for a character")
-        return np.empty(dims, dtype, order)
+        array = np.empty(dims, dtype, order)
+        array.flags.writeable = reader.writable
+        return array
     array = np.ndarray(dims, dtype, memory, order=order)
     if not array.flags.aligned or (reader.writable and memory.readonly):
         array = array.copy(order)
+        array.flags.writeable = reader.writable
     if not reader.trusted and has_bools(dtype):
         _check_bools(array)
     return array

@@ -64,6 +64,7 @@ class Reader:
         "found",
         "libraries",
         "own_hash",
+        "shared",
         "taken",
         "trusted",
         "unused",
@@ -80,6 +81,7 @@ class Reader:
         self.writable = writable
         self.taken: dict[int, bytes | None] = {}  # buffers that are bytes objects by now, or memory: None
         self.classes: list[KnownClass] = []
+        self.shared: dict[int, Any] = {}  # objects that occur again, by their numbers
         self.own_hash: set[type] = set()  # of untrusted values: classes whose instances only code can hash
         self.unused = 0
 
@@ -216,6 +218,23 @@ def _raise_buffer(reader: Reader, data: bytes) -> bytes:
     return content
 
 
+def _raise_back(reader: Reader, data: bytes) -> Any:
+    return reader.shared[_INDEX.unpack(data)[0]]
+
+
+def _raise_shared(reader: Reader, items: list[Any]) -> Any:
+    number, value = items
+    # What is no object of its own may be read once only. Tuples in tuples would take long to hash if each
+    # could be there many times.
+    kind = type(value)
+    if issubclass(kind, (Mark, Memory, Timestamp, classes.KnownClass, tuple, frozenset, slice)):
+        raise TypeError("what cannot be changed need not be shared")
+    if type(number) is not int or number in reader.shared:
+        raise ValueError("a number twice")
+    reader.shared[number] = value
+    return value
+
+
 def _raise_memory(reader: Reader, data: bytes) -> Memory:
     return reader.own(_INDEX.unpack(data)[0])
 
@@ -269,6 +288,7 @@ _LEAVES: dict[int, RaiseLeaf] = {
     tags.SINGLETON: _raise_singleton,
     tags.BUFFER: _raise_buffer,
     tags.MEMORY: _raise_memory,
+    tags.BACK: _raise_back,
     **stdlib.LEAVES,
 }
 
@@ -281,5 +301,6 @@ _MARKS: dict[int, Mark] = {
     tags.SLICE: Mark(_raise_slice),
     tags.BYTEARRAY: Mark(_raise_bytearray),
     tags.LIBRARY: Mark(_raise_library),
+    tags.SHARED: Mark(_raise_shared),
     **{code: Mark(make) for code, make in (stdlib.NODES | classes.NODES).items()},
 }

@@ -4,8 +4,8 @@ msgpack alone would lose what the caller can see. It writes a bytearray as bytes
 large ints; and it writes a list that occurs twice as two lists, so that after a hit a change of one no longer
 shows in the other. So each value is walked once before it is packed. Containers whose parts are all of the
 five types that msgpack keeps (asked with one `issuperset(map(type, ...))`, at C speed) are handed on as they
-are; everything else is rebuilt with the tags of `tags.py`. What has no tag, and every mutable object that
-occurs twice, raises `NotPlain`.
+are; everything else is rebuilt with the tags of `tags.py`. What has no tag raises `NotPlain`, and a mutable
+object that occurs twice raises `Twice`: then `sharing.py` walks the value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgpack import ExtType, Packer
 
 from scalable_cas.codecs import tags
 from scalable_cas.codecs.encoded import OUT_OF_BAND
-from scalable_cas.codecs.tags import MARK, NotPlain
+from scalable_cas.codecs.tags import MARK, NotPlain, Twice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class Lowering:
         """Note a mutable object.
 
         Raises:
-            NotPlain: it occurs a second time, or contains itself.
+            Twice: it occurs a second time, or contains itself.
         """
         name = id(value)  # stays unique during the walk: the value being walked holds all its parts
         if name in self._seen:
-            raise NotPlain("a mutable object occurs twice")
+            raise Twice("a mutable object occurs twice")
         self._seen.add(name)
 
     def each(self, items: Any) -> list[Any]:

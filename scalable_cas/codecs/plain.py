@@ -13,7 +13,7 @@ from msgpack import unpackb
 from scalable_cas.codecs import libraries
 from scalable_cas.codecs.encoded import Encoded
 from scalable_cas.codecs.lowering import LEAVES, Lowering, pack
-from scalable_cas.codecs.tags import TAGGED
+from scalable_cas.codecs.tags import TAGGED, Twice
 from scalable_cas.errors import MalformedObject, MissingLibrary, ScalableCasError
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ _reader: type[Reader] | None = None
 
 def encode(value: object) -> Encoded | None:
     """Encode a value, or return `None` if another codec has to: it is of other types, or has mutable objects
-    that occur twice, or is nested deeper than `MAX_DEPTH`.
+    that contain themselves, or is nested deeper than `MAX_DEPTH`.
     """
     try:
         try:
@@ -58,7 +58,14 @@ def _all_leaves(items: Iterable[object]) -> bool:
 def _encode(value: object, *, wide: bool) -> Encoded:
     buffers: list[bytes | memoryview] = []
     state = Lowering(buffers, wide=wide)
-    head = pack(state.lower(value))
+    try:
+        tree = state.lower(value)
+    except Twice:
+        from scalable_cas.codecs.sharing import lower_shared  # rare
+
+        buffers = []
+        tree, state = lower_shared(value, buffers, wide=wide)
+    head = pack(tree)
     name = libraries.codec_of(type(value)) if state.libraries else NAME
     return Encoded(name, _TAGGED_PREFIX + head if state.tagged else head, tuple(buffers))
 

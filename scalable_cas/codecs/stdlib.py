@@ -187,7 +187,9 @@ def _namespace(state: Lowering, value: Any) -> Any:
     attributes = vars(value)
     if any(type(name) is not str for name in attributes):
         raise NotPlain("a namespace with names that are not text")
-    return state.marked(tags.NAMESPACE, state.lower(attributes))
+    # Noted, not lowered as a dict that others could refer to: the namespace will have another one.
+    state.once(attributes)
+    return state.marked(tags.NAMESPACE, mapping(state, attributes))
 
 
 def _raise_namespace(_reader: Reader, items: list[Any]) -> Any:

@@ -39,6 +39,7 @@ DECIMAL = 10
 UUID = 11
 PATH = 12
 MEMORY = 13
+BACK = 14
 
 # Marks: without payload, first in an array whose other items are the value's parts.
 TUPLE = 32
@@ -61,12 +62,17 @@ AWARE = 48
 CLASS = 49
 INSTANCE = 50
 LIBRARY = 51
+SHARED = 52
 
 #: What starts the array of a marked value, ready made.
-MARK = {code: ExtType(code, b"") for code in range(TUPLE, LIBRARY + 1)}
+MARK = {code: ExtType(code, b"") for code in range(TUPLE, SHARED + 1)}
 
 
 class NotPlain(Exception):
     """The plain codec cannot give this value back exactly; another codec has to store it. Never leaves the
     package.
     """
+
+
+class Twice(NotPlain):
+    """A mutable object occurs a second time, or contains itself."""

@@ -84,6 +84,8 @@ class StoreCore(ObjectAccess):
         self._reopening = threading.RLock()
         self._said: set[str] = set()
         self._unsaid: list[str] = []
+        #: Tags of the rows whose damage was told.
+        self.damaged: set[bytes] = set()
         self.environ = config.Environ()
         #: How the keys of rows begin that name results to be sent to a remote; empty: none are.
         self.outbox = b""

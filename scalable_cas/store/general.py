@@ -5,8 +5,8 @@ they need is loaded at the first such call.
 from __future__ import annotations
 
 from scalable_cas import clock
-from scalable_cas.codecs import outputs
-from scalable_cas.codecs.base import encode
+from scalable_cas.codecs import libraries, outputs
+from scalable_cas.codecs.base import decode, encode
 from scalable_cas.errors import ScalableCasError
 from scalable_cas.format import rows
 from scalable_cas.format.kinds import VALUE
@@ -97,7 +97,10 @@ def save_mapped(store: StoreCore, record: Record, result: Any, *, replace: bool)
         NotStorable: it cannot be stored.
     """
     began = clock.now_ns()
-    large = store.save(record, encode(result), replace=replace, mapped=True)
+    encoded = encode(result)
+    large = store.save(record, encoded, replace=replace, mapped=True)
+    if encoded.codec in libraries.CODECS and not encoded.buffers:  # its arrays are small: read-only copies
+        return decode(encoded.codec, encoded.head, (), trusted=True, writable=False)
     row = store.index.ref(record.rowkey) if large else None
     if row is None or rows.REF.unpack_from(row)[11] != record.oid:  # nothing to map, or it was not stored
         return result

@@ -25,6 +25,7 @@ from scalable_cas.codecs.tags import TAGGED
 from scalable_cas.errors import (
     CorruptObject,
     MalformedObject,
+    ObjectNotFound,
     PathRefused,
     ScalableCasError,
     UntrustedEntry,
@@ -209,7 +210,7 @@ def refused_here(
     """What a hit is whose quick decoding failed: a miss, or for the general way if trust decides."""
     if isinstance(error, UntrustedEntry):
         return read_row(store, rowkey, row, counters)
-    store.trouble(error)
+    store.trouble(error, "; the function runs")
     return MISS
 
 
@@ -272,21 +273,32 @@ def read_row(
         result = decode_foreign(store, rowkey, row, codec, decoded) if foreign else decoded(OWN)
         if result is MISS:
             return MISS
-    except CorruptObject as error:
-        store.trouble(error, "; the function runs and the object is replaced")
-        store.discard_damaged(bytes.fromhex(error.oid))
-        return MISS
-    except UntrustedEntry as error:
-        store.trouble(error, "; the function runs")
-        return MISS
-    except PathRefused as error:
-        store.trouble(error, "; a stored output cannot be put back there, and the function runs")
-        return MISS
     except ScalableCasError as error:
-        store.trouble(error)
+        _report(store, row, error)
         return MISS
     _count(store, rowkey, seconds, counters)
     return result
+
+
+def _report(store: StoreCore, row: bytes, error: ScalableCasError) -> None:
+    """Say why an entry cannot be used, and move what is damaged aside.
+
+    A miss is looked up again before its function runs. Then what was moved aside is missing, which is no
+    second cause; so damage is told once of each row. A row that was written anew has another tag.
+    """
+    then = "; the function runs"
+    if isinstance(error, (CorruptObject, ObjectNotFound)):
+        tag = row[: rows.TAG_BYTES]
+        known = tag in store.damaged
+        store.damaged.add(tag)
+        if isinstance(error, CorruptObject):
+            then = "; the function runs and the object is replaced"
+            store.discard_damaged(bytes.fromhex(error.oid))
+        if known:
+            return
+    elif isinstance(error, PathRefused):
+        then = "; a stored output cannot be put back there, and the function runs"
+    store.trouble(error, then)
 
 
 def decode_stored(store: StoreCore, codec: str, kind: int, content: Any, terms: Terms) -> Any:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from scalable_cas.errors import CacheWarning, ObjectNotFound, UntrustedEntry
+from scalable_cas.errors import (
+    CacheWarning,
+    ObjectNotFound,
+    ObjectUnreadable,
+    StoreReadOnly,
+    UntrustedEntry,
+)
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -16,6 +22,12 @@ def cause_of(error: BaseException) -> str:
         return "missing"
     if isinstance(error, UntrustedEntry) and error.cause:  # a signer may have made as many
         return error.cause
+    if isinstance(
+        error, (StoreReadOnly, ObjectUnreadable)
+    ):  # a full disk refuses every file, each by its name
+        return f"{type(error).__name__}:{error.reason}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"OSError:{error.strerror}"
     oid: str = getattr(error, "oid", "")
     return oid or f"{type(error).__name__}:{getattr(error, 'path', '') or error}"
 

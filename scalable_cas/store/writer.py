@@ -139,7 +139,7 @@ class Writer:
             try:
                 self._commit(batch)
             except (ScalableCasError, OSError, MemoryError) as error:
-                self._store.trouble(error)
+                self._store.trouble(error, "; results are returned, but not stored")
             finally:
                 self._committed = clock.monotonic()
                 self._let_go(batch)

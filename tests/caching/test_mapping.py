@@ -51,6 +51,28 @@ mapped = cacheable(_mmap="r")(line)
 plain = cacheable(line)
 
 
+@cacheable(_mmap="r")
+def small(kind):
+    numbers = np.arange(3.0)
+    return {
+        "array": numbers,
+        "dict": {"a": b"x", "array": numbers},
+        "frame": pd.DataFrame({"x": numbers}),
+        "nothing": np.zeros((0, 3)),
+        "unaligned": {"a" * length: np.arange(float(length)) for length in range(1, 9)},
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["array", "dict", "frame", "nothing", "unaligned"])
+def test_small_arrays_are_read_only_too_at_the_first_call_as_at_the_second(kind):
+    for _ in range(3):
+        found = small(kind)
+        arrays = list(found.values()) if isinstance(found, dict) else [found]
+        for array in arrays:
+            if not isinstance(array, bytes):
+                assert not np.asarray(array).flags.writeable
+
+
 def is_map(array) -> bool:
     """Whether an array's memory is a map of a file in the store, by Python and by the kernel."""
     base = array

@@ -12,8 +12,10 @@ from scalable_cas.api import NotABlob
 from scalable_cas.errors import (
     AmbiguousPrefix,
     CorruptObject,
+    NotAnId,
     NothingFound,
     ObjectNotFound,
+    ScalableCasError,
     StoreClosed,
     StoreNotFound,
 )
@@ -141,3 +143,12 @@ def test_gc(store):
         store.gc(function="nothing")
     with pytest.raises(TypeError):
         store.gc(oldest_than=1)
+
+
+@pytest.mark.parametrize("wrong", ["zz", "abc", "0" * 65, b"abcd", None, 5])
+def test_what_is_no_id_is_an_error_of_ours_and_a_value_error(store, wrong):
+    for ask in (store.get_bytes, store.exists, store.stat):
+        with pytest.raises(NotAnId, match=r"is not an|is too short") as caught:
+            ask(wrong)
+        assert isinstance(caught.value, ScalableCasError)
+        assert isinstance(caught.value, ValueError)
