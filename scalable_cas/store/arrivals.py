@@ -102,6 +102,8 @@ class Arrivals:
     def _add(self, found: Checked, place: Placed) -> None:
         oid, objects = found.head.oid, self.store.objects
         self._facts[oid] = Fact(found, place)
+        if place.pack:
+            objects.expected[oid] = place.pack, place.offset, place.stored
         self._fresh.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(oid))
 
     def missing(self, oids: Iterable[bytes]) -> list[bytes]:

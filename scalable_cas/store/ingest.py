@@ -109,6 +109,7 @@ def ingest(
         _commit(store, batch, arrivals, result)
         if progress is not None:
             progress(min(at + BATCH, len(found)))
+    store.objects.expected.clear()  # the index knows now; what is left of another thread's is only a hint
     return result
 
 
