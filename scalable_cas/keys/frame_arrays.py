@@ -22,8 +22,9 @@ def array_handlers(pd: Any) -> dict[type, Decompose]:
     arrays = pd.arrays
     nodes: dict[type, Decompose] = {
         pd.Categorical: _of_categorical,
-        arrays.DatetimeArray: lambda value, _: _times(value, value.freq),
-        arrays.TimedeltaArray: lambda value, _: _times(value, value.freq),
+        # from pandas 3.1 on only an index has a freq
+        arrays.DatetimeArray: lambda value, _: _times(value, getattr(value, "freq", None)),
+        arrays.TimedeltaArray: lambda value, _: _times(value, getattr(value, "freq", None)),
         arrays.PeriodArray: lambda value, _: typed_node("pandas.PeriodArray", (value.dtype.freq, value.asi8)),
         arrays.IntervalArray: lambda value, _: typed_node(
             "pandas.IntervalArray", (value.closed, part_of(value.left.array), part_of(value.right.array))

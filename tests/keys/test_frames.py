@@ -464,6 +464,15 @@ def test_there_are_enough_pairs():
     assert len(DIFFERENT) + len(EQUAL) >= 150
 
 
+def test_arrays_of_times_by_themselves_have_keys():
+    """An array of pandas 3.1 has no `freq`; to ask for it raised in the user's call."""
+    times, zoned = pd.date_range("2020", periods=3), pd.date_range("2020", periods=3, tz="UTC")
+    spans = pd.timedelta_range("1D", periods=3)
+    keys = [encode(index.array) for index in (times, times[:2], zoned, spans)]
+    assert len(set(keys)) == 4
+    assert keys == [encode(index.array.copy()) for index in (times, times[:2], zoned, spans)]
+
+
 def test_zones_of_pytz_are_those_of_zoneinfo():
     pytz = pytest.importorskip("pytz")
     for name in ("Europe/Paris", "UTC"):
