@@ -37,6 +37,9 @@ KEYS = LEAVES | {bytes}
 #: at 512 levels; each is also three Python frames here, which must fit beside the caller's own below the
 #: usual limit of 1,000.
 MAX_DEPTH = 200
+#: Tuples of tuples that are written again where they occur again; a million records that share one are plain
+#: data still, and take a second or two.
+MOST_REPEATED = 1_000_000
 
 _DOUBLES = Struct(">dd")
 _INDEX = Struct(">I")
@@ -81,7 +84,19 @@ class Lowering:
     `tagged` becomes true with the first tag, `libraries` with the first value of a library.
     """
 
-    __slots__ = ("_found", "_seen", "buffers", "classes", "depth", "leaves", "libraries", "orders", "tagged")
+    __slots__ = (
+        "_found",
+        "_seen",
+        "_tuples",
+        "buffers",
+        "classes",
+        "depth",
+        "leaves",
+        "libraries",
+        "orders",
+        "repeated",
+        "tagged",
+    )
 
     def __init__(self, buffers: list[Any] | None, *, wide: bool, within: Lowering | None = None) -> None:
         self.buffers = buffers
@@ -91,6 +106,8 @@ class Lowering:
         self.classes: dict[tuple[Shape, tuple[str, ...]], int] = {}
         self._found: dict[type, Lower] = {}
         self._seen: set[int] = set()
+        self._tuples: set[int] = set()
+        self.repeated = 0
         self.depth: int = 0 if within is None else within.depth
         self.orders: dict[int, list[Any]] = {} if within is None else within.orders
 
@@ -125,6 +142,21 @@ class Lowering:
         if name in self._seen:
             raise Twice("a mutable object occurs twice")
         self._seen.add(name)
+
+    def again(self, value: tuple[Any, ...]) -> None:
+        """Note a tuple of tuples. One that occurs twice may be written twice; but thirty levels of `(t, t)`
+        would be a thousand million leaves, which pickle writes as thirty.
+
+        Raises:
+            NotPlain: such tuples have occurred again too often.
+        """
+        name = id(value)
+        if name in self._tuples:
+            self.repeated += 1
+            if self.repeated > MOST_REPEATED:
+                raise NotPlain("tuples that occur again and again")
+        else:
+            self._tuples.add(name)
 
     def each(self, items: Any) -> list[Any]:
         """Return what stands for each item."""
@@ -230,6 +262,8 @@ def mapping(state: Lowering, value: dict[Any, Any]) -> Any:
 
 def _tuple(state: Lowering, value: tuple[Any, ...]) -> list[Any]:
     state.tagged = True
+    if tuple in map(type, value):
+        state.again(value)
     return [MARK[tags.TUPLE], *state.each(value)]
 
 

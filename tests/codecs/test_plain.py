@@ -466,3 +466,14 @@ def test_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_tuples_that_share_tuples_are_not_written_out_as_a_tree():
+    value = (1,)
+    for _ in range(60):
+        value = (value, value)
+    encoded = encode(value)
+    assert encoded.codec == "pickle"
+    assert len(encoded.head) < 10_000
+    records = [{"n": n, "box": ((0, 1), (2, 3))} for n in range(1000)]
+    assert encode(records).codec == "plain"
