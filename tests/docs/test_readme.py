@@ -42,7 +42,7 @@ def test_ci_runs_the_command_of_the_readme(tmp_path):
     )
     done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "calls").read_text().splitlines() == ["-m pytest", "-m tox -e lint,types,servers"]
+    assert (tmp_path / "calls").read_text().splitlines() == ["-m pytest", "-m tox -e lint,types"]
 
 
 def test_ci_fails_with_the_tests(tmp_path):

@@ -90,6 +90,7 @@ def test_size_list_and_delete_survive_what_passes(proxied, kind):
     assert list(remote.list("")) == []
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", HARDEST)
 def test_every_request_of_a_large_upload_may_fail_once(proxied, kind, tmp_path):
     """The n-th request is hit, for every n that there is."""
@@ -109,6 +110,7 @@ def test_every_request_of_a_large_upload_may_fail_once(proxied, kind, tmp_path):
     assert len(uploads) <= (1 if kind in ("lost", "truncate", "reset") else 0)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", HARDEST)
 def test_every_request_of_a_large_download_may_fail_once(proxied, kind, tmp_path):
     proxy, remote, _ = proxied
@@ -122,7 +124,9 @@ def test_every_request_of_a_large_download_may_fail_once(proxied, kind, tmp_path
         assert proxy.count() == 4
 
 
-@pytest.mark.parametrize("kind", ["drop", "lost", "truncate", "reset", "hang", "status 503"])
+@pytest.mark.parametrize(
+    "kind", ["drop", "lost", "truncate", "reset", pytest.param("hang", marks=pytest.mark.deep), "status 503"]
+)
 def test_what_does_not_pass_ends_in_time_with_one_line(proxied, kind, tmp_path, seconds):
     proxy, remote, _ = proxied
     remote.put("large", bytes(20 * MIB))

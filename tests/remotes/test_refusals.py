@@ -70,7 +70,13 @@ def the_name_is_unknown(stack):
     return "http://nowhere.invalid:9000", "nowhere.invalid is not known"
 
 
-@pytest.mark.parametrize("limits, most", [(LOOKUP, 10), (TRANSFER, 26)], ids=["lookup", "transfer"])
+@pytest.mark.parametrize(
+    "limits, most",
+    [
+        pytest.param(LOOKUP, 10, id="lookup"),
+        pytest.param(TRANSFER, 26, id="transfer", marks=pytest.mark.deep),  # 50 s of waiting
+    ],
+)
 @pytest.mark.parametrize(
     "kind", [nobody_listens, the_connection_is_never_made, nothing_is_answered, the_name_is_unknown]
 )

@@ -56,7 +56,9 @@ def test_a_hit_there_is_one_request_and_a_key_that_nobody_has_is_none(people, wi
     assert bob.ran() == ["square 100", "square 101"]
 
 
-@pytest.mark.parametrize("kind", ["hang", "drop", "slow", "drip"])
+@pytest.mark.parametrize(
+    "kind", ["hang", "drop", *(pytest.param(kind, marks=pytest.mark.deep) for kind in ("slow", "drip"))]
+)
 def test_a_remote_that_is_slow_or_dead_costs_a_bounded_time_once(people, wire, kind):
     proxy, (ada, bob) = wire[0], people
     proxy.use([Fault(kind, times=None, seconds=30)])
