@@ -272,7 +272,8 @@ class CachedFunction(Attached):
             try:
                 there = remote.fetch(rowkey, self._known_seconds)
             except Exception as error:  # noqa: BLE001 - the boundary again: the function runs without the remote
-                there = self.broken(error) is not MISS
+                self.broken(error)
+                there = False
             store.say()
             value = self._read(store, rowkey) if there else MISS
             return value

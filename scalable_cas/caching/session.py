@@ -89,6 +89,7 @@ def _make(environ: config.Environ, path: str | core.StoreCore | None) -> Session
             else:
                 path = _default_path = _default_path or config.find_place(environ).path
         store = open_store(path, environ) if isinstance(path, str) else path
+        store.outbox = b""  # set again by the remote, if there is one: another may have been meant before
         remote = _through(store, url) if url is not None else None
     except (ScalableCasError, OSError) as error:
         warn_once(error)

@@ -89,25 +89,26 @@ def show(session: Session, name: str, as_json: bool) -> None:
     with open_repository(store, name, plan=True) as repository:
         repository.refresh()
         view = repository.view
+        functions = sorted(set(view.functions().values()))
+        faults = sorted(view.faults.items())
         facts: dict[str, object] = {
             "name": name,
             "url": repository.url,
             "id": None if repository.absent else repository.remote_id.hex(),
             "entries": sum(1 for _ in view.entries()),
-            "functions": sorted(set(view.functions().values())),
+            "functions": functions,
             "unjoined_segments": view.loose,
-            "faults": [{"file": file, "reason": reason} for file, reason in sorted(view.faults.items())],
+            "faults": [{"file": file, "reason": reason} for file, reason in faults],
         }
     if as_json:
         document(facts)
         return
     if facts["id"] is None:
         facts["id"] = "none yet: nothing was pushed there"
-    functions = facts.pop("functions")
-    faults = facts.pop("faults")
-    pairs([(key.replace("_", " "), value) for key, value in facts.items()])
-    lines([clean(f"function: {text}") for text in functions])  # type: ignore[attr-defined]
-    lines([clean(f"damaged: {fault['file']}: {fault['reason']}") for fault in faults])  # type: ignore[attr-defined]
+    told = {key: value for key, value in facts.items() if key not in ("functions", "faults")}
+    pairs([(key.replace("_", " "), value) for key, value in told.items()])
+    lines([clean(f"function: {text}") for text in functions])
+    lines([clean(f"damaged: {file}: {reason}") for file, reason in faults])
 
 
 def _abilities(found: Capabilities) -> dict[str, bool | None]:

@@ -132,3 +132,10 @@ def test_what_took_long_is_sent_at_once(person, place):
         assert time.monotonic() < until
     process.kill()
     process.communicate()
+
+
+def test_what_is_computed_after_the_remote_was_switched_off_is_not_sent(person, place):
+    ada, bob = person("ada", place), person("bob", place)
+    ada.run("square(1); del os.environ['SCALABLE_CACHE_REMOTE']; square(2)")
+    bob.run("square(1), square(2)")
+    assert bob.ran() == ["square 2"]
