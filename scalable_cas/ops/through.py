@@ -30,13 +30,11 @@ from scalable_cas.format import record as records
 from scalable_cas.format import view_rows
 from scalable_cas.ops import outbox
 from scalable_cas.ops.ahead import Ahead
-from scalable_cas.ops.closure import children
-from scalable_cas.ops.transfer.fetching import Fetcher
 from scalable_cas.ops.transfer.repository import open_repository
-from scalable_cas.ops.transfer.single import bytes_ahead
+from scalable_cas.ops.transfer.single import fetch_entry
 from scalable_cas.remotes.base import LOOKUP
 from scalable_cas.store import lifecycle, trust
-from scalable_cas.store.ingest import ingest, is_wanted
+from scalable_cas.store.ingest import is_wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ def attach(store: StoreCore, url: str) -> Through:
 
         open_remote(url).close()  # says what is wrong with the URL; nothing is sent
         found = store.attached[url] = Through(store, url)
-        lifecycle.before_threads_end(found.close)
+        lifecycle.close_attached_in_time()
     assert isinstance(found, Through)
     store.outbox = view_rows.outbox(url)
     return found
@@ -169,17 +167,11 @@ class Through:
             return False
         record = records.unpack(found[1])
         began = clock.monotonic()
-        fetcher = Fetcher(repository, bytes_ahead(record))
-        fetcher.fetch([record.oid])
-        done = ingest(
-            self._store, [(record, found[0])], fetcher.arrivals, partial(children, self._store.objects)
-        )
-        if done.lost:
-            oid, reason = fetcher.blame(record.oid)
-            fault = RemoteError(self._url, "", f"object {oid.hex()} cannot be used: {reason}")
-            self._store.trouble(fault, "; the function runs instead")
+        done = fetch_entry(repository, record, found[0])
+        if done.fault:
+            self._store.trouble(RemoteError(self._url, "", done.fault), "; the function runs instead")
         self._weigh(clock.monotonic() - began, TARDY + record.seconds + record.total / LOOKUP.slowest)
-        return done.new > 0 or self._ahead.brought(rowkey)
+        return done.new or self._ahead.brought(rowkey)
 
     def _weigh(self, took: float, fair: float) -> None:
         """Give a remote up whose hits take longer than they should, all in all (seconds). A quick one makes

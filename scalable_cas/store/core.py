@@ -204,11 +204,15 @@ class StoreCore(ObjectAccess):
 
     def close(self) -> None:
         """Write everything, make it safe from a power cut, and let go of the files. Closing twice is fine."""
-        for companion in list(self.attached.values()):
-            companion.close()
+        self.close_attached()
         if lifecycle.is_registered(self):
             self._shut(write=not self.read_only)
         self._closed = True
+
+    def close_attached(self) -> None:
+        """Close what works beside the store; the store stays open."""
+        for companion in list(self.attached.values()):
+            companion.close()
 
     @property
     def is_open(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _open: set[StoreCore] = set()
 _forgetters: list[Callable[[], None]] = []
 _hooked = False
+_hooked_early = False
 _finalizer_of = 0  # the process whose multiprocessing finalizer we set up
 
 
@@ -36,26 +38,30 @@ def register(store: StoreCore) -> None:
         _finalizer_of = os.getpid()
 
 
-def before_threads_end(callback: Callable[[], None]) -> None:
-    """Have ``callback`` run at the end of the main thread, while pools of threads still work.
+def close_attached_in_time() -> None:
+    """Have what works beside open stores closed at the end of the main thread, while pools of threads still
+    work.
 
     At `atexit` it is too late: `concurrent.futures`, which boto3 uploads with, refuses new work from then on.
-    The hook that it uses itself has no public name (3.9 to 3.14 have it); without it we are called at exit,
-    and what cannot be sent then is sent by the next process.
+    The hook that it uses itself has no public name (3.9 to 3.14 have it); without it the stores do this when
+    they are closed at exit, and what cannot be sent then is sent by the next process.
     """
+    global _hooked_early
+    if _hooked_early:
+        return
     import concurrent.futures.thread  # noqa: F401 - its own hook must be there first: they run in reverse
     import threading
 
-    register = getattr(threading, "_register_atexit", None)
-    if register is not None:
-        try:
-            register(callback)
-        except RuntimeError:  # the main thread has ended already
-            return
-        return
-    import atexit
+    hook = getattr(threading, "_register_atexit", None)
+    if hook is not None:
+        with suppress(RuntimeError):  # the main thread has ended already
+            hook(_close_attached)
+    _hooked_early = True
 
-    atexit.register(callback)
+
+def _close_attached() -> None:
+    for store in list(_open):
+        store.close_attached()
 
 
 def is_pool_worker() -> bool:

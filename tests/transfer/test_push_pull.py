@@ -6,6 +6,7 @@ import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import ConfigError, NothingFound, RemoteError
+from scalable_cas.format import record as records
 from scalable_cas.format.kinds import VALUE
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.push_plan import plan_push
@@ -228,9 +229,10 @@ def test_one_entry_comes_in_one_request_and_one_that_nobody_has_in_none(ada, bob
         before = repository.remote.traffic.requests
         rowkeys = {entry.record.rowkey: entry for entry in ada.entries()}
         for rowkey in list(rowkeys)[:10]:
-            assert fetch_entry(repository, rowkey)
+            origin, packed = repository.view.lookup(rowkey)
+            assert fetch_entry(repository, records.unpack(packed), origin) == (True, "")
         assert repository.remote.traffic.requests - before == 10
-        assert not fetch_entry(repository, bytes(40))
+        assert repository.view.lookup(bytes(40)) is None
         assert repository.remote.traffic.requests - before == 10
     assert len(keys(bob)) == 10
     assert bob.verify().findings == []

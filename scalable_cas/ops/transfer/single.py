@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
-from scalable_cas.errors import MalformedObject
-from scalable_cas.format import record as records
 from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.fetching import Fetcher
@@ -22,6 +21,13 @@ MOST_AHEAD = 1 << 20
 BUFFERS = 32
 
 
+class Fetched(NamedTuple):
+    """Whether an entry is ``new`` here; ``fault``: which object of it cannot be used, and why; else ""."""
+
+    new: bool
+    fault: str
+
+
 def bytes_ahead(record: Record) -> int:
     """Bytes to read before the root of an entry, so that what it names comes with it: a pack has the
     objects of an entry next to each other, children first (remote-layout-v1, section 3).
@@ -30,24 +36,19 @@ def bytes_ahead(record: Record) -> int:
     return min(below + BUFFERS * HEADER_BYTES, MOST_AHEAD) if below > 0 else 0
 
 
-def fetch_entry(repository: Repository, rowkey: bytes) -> bool:
-    """Take over the entry of a row key (40 bytes) from a remote, as its view knows it: no request if it does
-    not. False if the remote does not have it, or not whole.
+def fetch_entry(repository: Repository, record: Record, origin: str) -> Fetched:
+    """Take over an entry that the view of a remote knows. ``origin``: who signed it.
 
     Raises:
         RemoteError: the remote could not be read.
         StoreReadOnly, StoreBusy, IndexDamaged: the store cannot be written.
     """
-    found = repository.view.lookup(rowkey)
-    if found is None:
-        return False
-    origin, packed = found
-    try:
-        record = records.unpack(packed)
-    except MalformedObject:
-        return False
     fetcher = Fetcher(repository, bytes_ahead(record))
     fetcher.fetch((record.oid,))
     store = repository.store
     done = ingest(store, [(record, origin)], fetcher.arrivals, partial(children, store.objects))
-    return not done.incomplete and not done.refused
+    fault = ""
+    if done.lost:
+        oid, reason = fetcher.blame(record.oid)
+        fault = f"object {oid.hex()} cannot be used: {reason}"
+    return Fetched(done.new > 0, fault)
