@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager, suppress
 
 from scalable_cas.errors import PathRefused
 from scalable_cas.storage.drafts import temporary_name
@@ -24,7 +25,7 @@ from scalable_cas.storage.fs import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Self
 
     from scalable_cas.storage.fs import Buffer
@@ -124,26 +125,14 @@ class Folder:
         Raises:
             PathRefused: it cannot be written.
         """
-        draft = DRAFT_PREFIX + temporary_name().encode()
-        try:
+        with self._into_place(name, "a file") as draft:
             fd = os.open(draft, _NEW, 0o755 if executable else 0o644, dir_fd=self.fd)
             try:
-                try:
-                    for piece in pieces:
-                        write_all(fd, (piece,))
-                    seen = os.fstat(fd)
-                finally:
-                    os.close(fd)
-                os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-            except BaseException:
-                os.unlink(draft, dir_fd=self.fd)
-                raise
-        except IsADirectoryError as error:
-            raise PathRefused(
-                self.called(name), "is a folder; move it away, a file is to be there"
-            ) from error
-        except OSError as error:
-            raise PathRefused(self.called(name), error.strerror or str(error)) from error
+                for piece in pieces:
+                    write_all(fd, (piece,))
+                seen = os.fstat(fd)
+            finally:
+                os.close(fd)
         return seen
 
     def link(self, name: bytes, target: bytes) -> None:
@@ -152,17 +141,24 @@ class Folder:
         Raises:
             PathRefused: it cannot be made.
         """
+        with self._into_place(name, "a link") as draft:
+            os.symlink(target, draft, dir_fd=self.fd)
+
+    @contextmanager
+    def _into_place(self, name: bytes, what: str) -> Iterator[bytes]:
+        """The name of a draft for the block to make; at its end the draft gets its real name, or is gone."""
         draft = DRAFT_PREFIX + temporary_name().encode()
         try:
-            os.symlink(target, draft, dir_fd=self.fd)
             try:
+                yield draft
                 os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except BaseException:
-                os.unlink(draft, dir_fd=self.fd)
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=self.fd)
                 raise
         except IsADirectoryError as error:
             raise PathRefused(
-                self.called(name), "is a folder; move it away, a link is to be there"
+                self.called(name), f"is a folder; move it away, {what} is to be there"
             ) from error
         except OSError as error:
             raise PathRefused(self.called(name), error.strerror or str(error)) from error
