@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 64
 NAME = slice(28, 60)  # where the name stands in a header
+CODING = slice(12, 13)
 PIECE = 1 << 20  # bytes: as fast as any larger piece, and stays in the cache
 RAW = 0
 ZSTD = 1

@@ -1,4 +1,11 @@
-"""Check objects: a loose file, or all that a pack holds. Changes nothing; `verify` puts it together."""
+"""Check objects: a loose file, or all that a pack holds. Changes nothing; `verify` puts it together.
+
+A blob in chunks has two kinds of digests: of each chunk, and of the whole. The naive way checks the chunks,
+then reads the blob; so all is unpacked twice. But a pack mostly holds a blob's chunks in their order, and the
+list behind them: so the chunks of a pack are checked in the order of the pack, and what was unpacked for the
+one digest goes into the other. Where the order is another (a chunk that comes again, or one of an earlier
+pack) the blob is read, as by anyone who asks for it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from blake3 import blake3
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header
 from scalable_cas.format.chunking import ChunkList
-from scalable_cas.format.kinds import BLOB
+from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.pack import read_table
 from scalable_cas.ops.closure import PARENTS, children_of
 from scalable_cas.storage import chunks
@@ -15,13 +22,17 @@ from scalable_cas.storage.reading import checked, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scalable_cas.format.pack import Member
     from scalable_cas.store.core import StoreCore
 
+_CHUNKED = bytes([header.CHUNKED])
+
 
 class Checked:
-    """What checking one copy of an object gave: its raw ``size`` and ``children``, or a ``fault``: "corrupt"
-    or "unreadable", and why.
+    """What checking one copy of an object gave: its raw ``size`` (of a blob in chunks that of its list: the
+    chunks count for themselves) and ``children``, or a ``fault``: "corrupt" or "unreadable", and why.
     """
 
     __slots__ = ("children", "fault", "oid", "size")
@@ -43,6 +54,15 @@ class CheckedPack:
         self.fault: tuple[str, str, str] | None = None
 
 
+def _is_parent(head: header.Header) -> bool:
+    return head.kind in PARENTS or head.coding == header.CHUNKED
+
+
+def _own_size(head: header.Header) -> int:
+    """The raw bytes of an object that no other object counts."""
+    return head.stored_size if head.coding == header.CHUNKED else head.raw_size
+
+
 def check_loose(store: StoreCore, oid: bytes, quick: bool) -> Checked:
     """Check the file of an object; ``quick``: header and length only."""
     item, loose = Checked(oid), store.objects.loose
@@ -54,9 +74,9 @@ def check_loose(store: StoreCore, oid: bytes, quick: bool) -> Checked:
                 raise CorruptObject(oid.hex(), "its file has another length than its header says")
         else:
             head = loose.check(oid)
-        if head.kind in PARENTS or head.coding == header.CHUNKED:
+        if _is_parent(head):
             item.children = _children(store, head, loose.get(oid)[1], quick)
-        item.size = head.raw_size
+        item.size = _own_size(head)
     except CorruptObject as error:
         item.fault = ("corrupt", error.reason)
     except ObjectUnreadable as error:
@@ -81,8 +101,9 @@ def check_pack(store: StoreCore, name: bytes, quick: bool) -> CheckedPack:
     table = read_table(data)
     if table.reason:
         found.fault = ("pack", path, table.reason)
-    view = memoryview(data)
-    found.objects = [_check_member(store, member, view, quick) for member in table]
+    members = sorted(table, key=lambda member: member.offset)
+    check = _Members(store, members, memoryview(data), quick).check
+    found.objects = [check(member) for member in members]
     sound = found.fault is None and not any(item.fault for item in found.objects)
     if sound and not quick and blake3(data, max_threads=1).digest() != name:
         found.fault = ("pack", path, "its bytes have another digest than its name says")
@@ -102,21 +123,78 @@ def _children(
     return tuple((BLOB, name) for name, _ in content.chunks)
 
 
-def _check_member(store: StoreCore, member: Member, data: memoryview, quick: bool) -> Checked:
-    item = Checked(member.oid)
-    piece = bytes(data[member.offset : member.offset + member.length])
-    try:
-        head = own_header(member.oid, piece)
-        if header.HEADER_BYTES + head.stored_size != member.length:
-            raise CorruptObject(member.oid.hex(), "its header has another length than the table of its pack")
-        parent = head.kind in PARENTS or head.coding == header.CHUNKED
-        if not quick or parent:
-            _, content = checked(member.oid, piece)
-            if parent:
-                item.children = _children(store, head, content, quick)
-        item.size = head.raw_size
-    except CorruptObject as error:
-        item.fault = ("corrupt", error.reason)
-    except ObjectUnreadable as error:
-        item.fault = ("unreadable", error.reason)
-    return item
+class _Running:
+    """The digest of a blob in chunks, as far as its chunks were met."""
+
+    __slots__ = ("at", "digest", "names")
+
+    def __init__(self, listed: ChunkList) -> None:
+        self.names = [name for name, _ in listed.chunks]
+        self.digest = hasher(BLOB)
+        self.at = 0
+
+
+class _Members:
+    """Checks the objects of a pack, which must be asked for in the order of ``members``, that of the pack."""
+
+    def __init__(self, store: StoreCore, members: Sequence[Member], data: memoryview, quick: bool) -> None:
+        self._store = store
+        self._data = data
+        self._quick = quick
+        self._blobs: dict[bytes, _Running] = {}
+        self._waiting: dict[bytes, list[_Running]] = {}  # by the chunk that is their next
+        if not quick:
+            self._expect({member.oid: n for n, member in enumerate(members)}, members)
+
+    def _expect(self, order: dict[bytes, int], members: Sequence[Member]) -> None:
+        """Find the blobs whose chunks will all be met in their order."""
+        for member in members:
+            listed = self._list_of(member)
+            if listed is None or not listed.chunks:
+                continue
+            places = [order.get(name, -1) for name, _ in listed.chunks]
+            if places[0] >= 0 and all(map(int.__lt__, places, places[1:])) and places[-1] < order[member.oid]:
+                running = self._blobs[member.oid] = _Running(listed)
+                self._waiting.setdefault(running.names[0], []).append(running)
+
+    def _list_of(self, member: Member) -> ChunkList | None:
+        piece = self._piece(member)
+        try:
+            content = checked(member.oid, piece)[1] if piece[header.CODING] == _CHUNKED else None
+        except CorruptObject:  # `check` tells
+            return None
+        return content if isinstance(content, ChunkList) else None
+
+    def _piece(self, member: Member) -> memoryview:
+        return self._data[member.offset : member.offset + member.length]
+
+    def check(self, member: Member) -> Checked:
+        """Check one object."""
+        item, oid, piece = Checked(member.oid), member.oid, self._piece(member)
+        try:
+            quick = self._quick and not _is_parent(own_header(oid, piece))
+            head, content = (own_header(oid, piece), b"") if quick else checked(oid, piece)
+            if header.HEADER_BYTES + head.stored_size != member.length:
+                raise CorruptObject(oid.hex(), "its header has another length than the table of its pack")
+            if _is_parent(head):
+                known = self._quick or self._is_whole(oid)
+                item.children = _children(self._store, head, content, known)
+            elif oid in self._waiting:
+                self._met(oid, content)
+            item.size = _own_size(head)
+        except CorruptObject as error:
+            item.fault = ("corrupt", error.reason)
+        except ObjectUnreadable as error:
+            item.fault = ("unreadable", error.reason)
+        return item
+
+    def _met(self, oid: bytes, content: bytes | memoryview | ChunkList) -> None:
+        for running in self._waiting.pop(oid):
+            running.digest.update(content)  # type: ignore[arg-type]
+            running.at += 1
+            if running.at < len(running.names):
+                self._waiting.setdefault(running.names[running.at], []).append(running)
+
+    def _is_whole(self, oid: bytes) -> bool:
+        running = self._blobs.pop(oid, None)
+        return running is not None and running.at == len(running.names) and running.digest.digest() == oid

@@ -430,6 +430,36 @@ def test_a_list_of_whole_chunks_that_are_another_content_is_found_and_healed(sto
     assert_whole(store_path)
 
 
+def put_list(store, name, parts, places):
+    """Store chunks and, under `name`, a list of them in the order of `places`, all in one pack."""
+    with cutting.ChunkWriter(store.objects, sync=False) as writer:
+        pieces = {object_id(BLOB, part): memoryview(part) for part in parts}
+        writer.store(pieces, 1)
+        chunks = [(object_id(BLOB, parts[place]), len(parts[place])) for place in places]
+        writer.list_chunks(name, chunking.ChunkList(0, sum(length for _, length in chunks), chunks))
+        writer.finish()
+    rows = {oid: place.row(0) for oid, place in writer.placed.items()}
+    store.index.write(lambda changes: changes.put_sorted("objects", rows))
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2], [2, 0, 1], [0, 1, 0], [0, 0, 1, 2, 2], [1]])
+@pytest.mark.parametrize("right", [True, False])
+def test_verify_hashes_the_whole_in_whatever_order_the_chunks_lie(store, places, right):
+    parts = [noise(n, 5000 + n) for n in range(3)]
+    name = object_id(BLOB, b"".join(parts[place] for place in places) if right else b"another content")
+    put_list(store, name, parts, places)
+    assert [item.subject for item in store.verify().findings] == ([] if right else [name.hex()])
+
+
+def test_verify_unpacks_each_chunk_once(store, monkeypatch):
+    store.put_bytes(noise(1))
+    monkeypatch.setattr(
+        "scalable_cas.storage.chunks.check", lambda *_: pytest.fail("the blob was read again")
+    )
+    assert store.verify().findings == []
+    assert store.verify().bytes < 1.1 * SIZE
+
+
 def test_a_chunk_that_is_a_list_is_refused_and_not_followed_for_ever(store):
     oid = blake3(b"round").digest()
     packed = chunking.ChunkList(0, 5, [(oid, 5)]).pack()
