@@ -6,6 +6,9 @@ import io
 import os
 import random
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -296,6 +299,66 @@ def test_work_on_parts_raises_what_a_part_raised_and_does_each_once():
 
     with pytest.raises(ValueError, match="fiftieth"):
         parallel.each(fails, range(1000), 4)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_what_follows_from_steps_is_done_in_their_order_when_all_of_a_step_is_done(threads):
+    done, after = [], []
+
+    def step(number):
+        def job(part):
+            time.sleep(random.Random(number * 7 + part).random() / 1000)  # so that later steps are done first
+            done.append((number, part))
+
+        return number, [partial(job, part) for part in range(number % 4)]
+
+    def then(number):
+        assert {(number, part) for part in range(number % 4)} <= {*done}
+        after.append(number)
+
+    parallel.in_order(map(step, range(60)), then, threads)
+    assert after == [*range(60)]
+    assert len(done) == len({*done}) == sum(number % 4 for number in range(60))
+    before = threading.active_count()
+    parallel.in_order(iter(()), then, threads)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("place", ["job", "steps", "then"])
+def test_steps_stop_where_one_fails(threads, place):
+    begun, after = [], []
+
+    def fails(here, number):
+        if place == here and number == 50:
+            raise ValueError("the fiftieth")
+
+    def steps():
+        for number in range(1000):
+            fails("steps", number)
+            begun.append(number)
+            yield number, [partial(fails, "job", number)] * 2
+
+    def then(number):
+        fails("then", number)
+        after.append(number)
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="fiftieth"):
+        parallel.in_order(steps(), then, threads)
+    assert threading.active_count() == before
+    assert after == [*range(len(after))]
+    assert len(after) <= 50
+
+
+def test_steps_without_a_thread_to_be_had(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    after = []
+    parallel.in_order([(number, [bool]) for number in range(9)], after.append, 4)
+    assert after == [*range(9)]
 
 
 # --- numbers -----------------------------------------------------------------------------------------------
