@@ -130,8 +130,8 @@ class _Line:
             with self._changed:
                 if self._failed is not None:
                     raise self._failed
-                done = self._begun.popleft() if self._begun and not self._begun[0].left else None
-                taken = self._take() if done is None else None
+                taken = None if self._is_next_done() else self._take()
+                done = self._begun.popleft() if taken is None and self._is_next_done() else None
                 if done is None and taken is None:
                     if not self._begun:
                         return
@@ -140,6 +140,9 @@ class _Line:
                 then(done.thing)
             elif taken is not None:
                 self._do(*taken)
+
+    def _is_next_done(self) -> bool:
+        return bool(self._begun) and not self._begun[0].left
 
     def stop(self, error: BaseException | None) -> None:
         """Nothing more is begun."""

@@ -313,11 +313,13 @@ def test_what_follows_from_steps_is_done_in_their_order_when_all_of_a_step_is_do
         return number, [partial(job, part) for part in range(number % 4)]
 
     def then(number):
-        assert {(number, part) for part in range(number % 4)} <= {*done}
+        assert {(number, part) for part in range(number % 4)} <= {*done} or number >= 60
         after.append(number)
 
     parallel.in_order(map(step, range(60)), then, threads)
     assert after == [*range(60)]
+    parallel.in_order(((number, ()) for number in range(60, 70)), then, threads)  # nothing to do before
+    assert after == [*range(70)]
     assert len(done) == len({*done}) == sum(number % 4 for number in range(60))
     before = threading.active_count()
     parallel.in_order(iter(()), then, threads)
@@ -374,6 +376,49 @@ def put_numbers(store, array):
     oid = object_id(BLOB, memoryview(array).cast("B"))
     objects = [(BLOB, oid, memoryview(array).cast("B"), array.itemsize)]
     return oid, store.objects.put_all(objects, sync=False, least=2)
+
+
+def test_blobs_that_are_stored_together_are_cut_as_by_themselves(store, numpy, tmp_path):
+    rng = numpy.random.default_rng(5)
+    arrays = [rng.random(400_000), numpy.zeros(300_000), numpy.arange(2_300_000), rng.random(1_200_000)]
+    arrays += [
+        numpy.append(arrays[0], 1.5),
+        arrays[0].copy()[::-1].copy(),
+    ]  # what is there by then, for the most part
+    views = [memoryview(array).cast("B") for array in arrays]
+    assert max(map(len, views)) > cutting.ALONE
+    objects = [(BLOB, object_id(BLOB, view), view, 8) for view in views]
+    together = store.objects.put_all(objects, sync=False, least=2)
+    with Store.init(tmp_path / "alone") as other:
+        alone = {}
+        for one in objects:
+            alone |= other.objects.put_all([one], sync=False, least=2)
+    assert together.keys() == alone.keys()
+    for name, place in together.items():
+        assert (place.coding, place.size, place.stored) == (
+            alone[name].coding,
+            alone[name].size,
+            alone[name].stored,
+        )
+    store.index.write(
+        lambda changes: changes.put_sorted("objects", {n: p.row(0) for n, p in together.items()})
+    )
+    for _, oid, view, _ in objects:
+        assert bytes(store.objects.get(oid, threads=2)[1]) == view
+
+
+@pytest.mark.parametrize("part", ["header", "content", "tail"])
+def test_a_damaged_chunk_is_not_relied_on_when_its_content_comes_again(store, numpy, part):
+    array = numpy.random.default_rng(6).random(300_000)
+    oid, placed = put_numbers(store, array)
+    store.index.write(lambda changes: changes.put_sorted("objects", {n: p.row(0) for n, p in placed.items()}))
+    name, place = next((name, place) for name, place in placed.items() if name != oid)
+    (pack,) = pack_files(store.root)
+    flip(pack, place.offset + {"header": 20, "content": 64, "tail": place.stored - 1}[part])
+    _, again = put_numbers(store, numpy.append(array, 1.5))
+    assert again[name].pack != place.pack
+    known = [one for one in placed.keys() & again.keys() if again[one].pack == place.pack]
+    assert len(known) > 50  # the others
 
 
 def test_smooth_numbers_are_shuffled_in_chunks_and_the_store_says_so(store, numpy):
