@@ -231,13 +231,22 @@ def _refuse_object(obj: Any, *, modules_too: bool) -> None:
         reason = "a raised exception has a traceback or a cause, which pickle drops"
     elif getattr(obj, "__dict__", None) and _forgets_attributes(type(obj)):
         reason = "pickle drops the attributes that were added to it"
+    elif _is_tensor(type(obj)):
+        from scalable_cas.codecs import tensors
+
+        reason = tensors.lost_by_pickle(obj)
     if reason is not None:
         raise NotStorable(type(obj).__qualname__, reason)
 
 
 def _differs_by_object(kind: type) -> bool:
     """Whether `_refuse_object` may say another thing of the next object of this type."""
-    return issubclass(kind, (ModuleType, BaseException)) or _forgets_attributes(kind)
+    return issubclass(kind, (ModuleType, BaseException)) or _forgets_attributes(kind) or _is_tensor(kind)
+
+
+def _is_tensor(kind: type) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and issubclass(kind, getattr(torch, "Tensor", ()))
 
 
 def _forgets_attributes(kind: type) -> bool:

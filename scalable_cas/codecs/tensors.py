@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from scalable_cas.codecs.lowering import Lowering
     from scalable_cas.codecs.tags import Lower, RaiseNode
 
-#: By the name in the bytes; quantised and packed types are left to the general codec.
+#: By the name in the bytes; quantised types are left to the general codec. The second line is not in every
+#: version of torch, and torch's own pickle writes tensors of them that it cannot read again.
 _DTYPES = {
     name: getattr(torch, name)
     for name in (
         *("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"),
-        *("complex64", "complex128"),
+        *("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+        *("float8_e8m0fnu", "float4_e2m1fn_x2", "complex32", "complex64", "complex128"),
     )
+    if hasattr(torch, name)
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 #: Integers of the same width: numpy, by which the memory is reached, has no bfloat16.
@@ -43,8 +46,8 @@ def _lower(state: Lowering, value: Any) -> Any:
         or value.device.type != "cpu"
     ):
         raise NotPlain("a tensor that is no block of numbers in memory")
-    if not value.is_leaf or value.grad is not None or not _OWN.issuperset(vars(value)):
-        raise NotPlain("a tensor with a graph, a gradient or attributes")
+    if lost_by_pickle(value) or value.grad is not None or not _OWN.issuperset(vars(value)):
+        raise NotPlain("a tensor with a graph, hooks, a gradient or attributes")
     name = _NAMES.get(value.dtype)
     if name is None:
         raise NotPlain(f"a tensor of {value.dtype}")
@@ -61,6 +64,19 @@ def _lower(state: Lowering, value: Any) -> Any:
     )
 
 
+def lost_by_pickle(value: Any) -> str | None:
+    """Return what makes a tensor more than its values, if nothing that is stored could give it back.
+
+    Torch's own pickle drops both without a word or with a warning: a backward pass through the tensor that
+    came back would then stop at it.
+    """
+    if not value.is_leaf:
+        return "it belongs to a graph of gradients, which stays with this process; return its detach()"
+    if value._backward_hooks or value._post_accumulate_grad_hooks:  # noqa: SLF001 (there is no other way)
+        return "it has hooks, which stay with this process; return its detach()"
+    return None
+
+
 def _raise(kind: Any) -> RaiseNode:
     def raise_tensor(reader: Reader, items: list[Any]) -> Any:
         name, shape, wants, content = items
@@ -71,12 +87,15 @@ def _raise(kind: Any) -> RaiseNode:
         dtype, count = _DTYPES[name], 1
         for length in shape:
             count *= length
-        view = reader.memory(content, count * torch.empty(0, dtype=dtype).element_size())
+        size = torch.empty(0, dtype=dtype).element_size()
+        view = reader.memory(content, count * size)
         if view.readonly:  # torch has no read-only tensors
             view = memoryview(bytearray(view))
-        if name == "bool" and not reader.trusted and max(view, default=0) > 1:
-            raise ValueError("a truth value that is neither true nor false")
         tensor = torch.frombuffer(view, dtype=dtype) if count else torch.empty(0, dtype=dtype)
+        if tensor.data_ptr() % size:  # torch's own memory is aligned, and its kernels may count on it
+            tensor = tensor.clone()
+        if count and dtype is torch.bool and not reader.trusted and int(tensor.view(torch.uint8).max()) > 1:
+            raise ValueError("a truth value that is neither true nor false")
         tensor = tensor.reshape(shape)
         return kind(tensor, requires_grad=wants) if kind is not torch.Tensor else tensor.requires_grad_(wants)
 

@@ -63,6 +63,8 @@ def _see_that_it_is_plain(value: Any) -> None:
         raise Refused("a quantised tensor has no encoding; pass dequantize(), or int_repr() and its scale")
     if value.device.type == "meta":
         raise Refused("a tensor on the device meta has no values")
+    if value._backward_hooks or value._post_accumulate_grad_hooks:  # noqa: SLF001 (there is no other way)
+        raise Refused("this tensor has hooks; pass a detached clone()")
     own = vars(value).keys() - _NO_ATTRIBUTES
     if own:
         raise Refused(f"this tensor was given attributes ({min(own)}); pass a detached clone()")
@@ -76,4 +78,8 @@ def _bytes(value: Any) -> bytes:
     width = _SAME_WIDTH.get(value.element_size())
     if width is None:
         raise Refused(f"a tensor of {_name(value.dtype)} has elements of no usual width")
-    return encoded_bytes(value.view(width).numpy())
+    try:
+        array = value.view(width).numpy()
+    except RuntimeError as error:  # inside torch.func and torch.vmap, and zeros that have no memory
+        raise Refused("the values of this tensor cannot be read here") from error
+    return encoded_bytes(array)

@@ -11,6 +11,7 @@ place, raw chunks and then the list: two looks tell, and nothing else need be lo
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import accumulate, pairwise, zip_longest
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
     from scalable_cas.storage.objects import Objects
-    from scalable_cas.storage.reading import Step
+    from scalable_cas.storage.reading import Fill, Part
 
     Content = bytes | memoryview
     Chunk = tuple[bytes, int]  # name, length
@@ -154,16 +155,18 @@ def whole(
     oid = head.oid
     try:
         with Packfiles(objects) as files:
-            reader = _Reader(objects, oid, files, threads)
+            reader = _Reader(objects, oid, files)
             if spot is not None:
                 reader.look_before(listed, spot[0], spot[1])
-            return filled(oid, head, _steps(listed, reader.fill), threads, frozen=frozen)
+            return filled(oid, head, _parts(listed, reader.fills), threads, frozen=frozen)
     except CorruptObject as error:
         if error.oid != oid.hex():
             raise
     # The index, or what we took for granted, was wrong; or a chunk is. The slow way tells, or serves.
-    fill = _Careful(objects, oid).fill
-    return filled(oid, head, _steps(listed, fill), threads, frozen=frozen)
+    careful = _Careful(objects, oid)
+    return filled(
+        oid, head, _parts(listed, lambda group: [partial(careful.fill, group)]), threads, frozen=frozen
+    )
 
 
 def stream(objects: Objects, oid: bytes, listed: ChunkList, threads: int) -> Iterator[memoryview]:
@@ -175,13 +178,14 @@ def stream(objects: Objects, oid: bytes, listed: ChunkList, threads: int) -> Ite
     """
     room = bytearray()
     with Packfiles(objects) as files:
-        reader = _Reader(objects, oid, files, threads)
+        reader = _Reader(objects, oid, files)
         for group in groups(listed):
             size = sum(length for _, length in group)
             if len(room) < size:
                 room = bytearray(size)
             part = memoryview(room)[:size]
-            reader.fill(group, part)
+            jobs = [partial(fill, part) for fill in reader.fills(group)]
+            parallel.each(lambda job: job(), jobs, threads)
             yield part
 
 
@@ -246,9 +250,9 @@ def groups(listed: ChunkList) -> Iterator[list[Chunk]]:
         yield group
 
 
-def _steps(listed: ChunkList, fill: Callable[[list[Chunk], memoryview], None]) -> Iterator[Step]:
+def _parts(listed: ChunkList, fills: Callable[[list[Chunk]], Sequence[Fill]]) -> Iterator[Part]:
     for group in groups(listed):
-        yield sum(length for _, length in group), lambda part, group=group: fill(group, part)  # type: ignore[misc]
+        yield sum(length for _, length in group), fills(group)
 
 
 class _Careful:
@@ -285,11 +289,10 @@ class _Careful:
 class _Reader:
     """The quick way."""
 
-    def __init__(self, objects: Objects, oid: bytes, files: Packfiles, threads: int) -> None:
+    def __init__(self, objects: Objects, oid: bytes, files: Packfiles) -> None:
         self._objects = objects
         self._careful = _Careful(objects, oid)
         self._files = files
-        self._threads = threads
         self._pack, self._next = b"", 0  # where the next chunk is, if all lie before the list
 
     def look_before(self, listed: ChunkList, pack: bytes, offset: int) -> None:
@@ -318,30 +321,26 @@ class _Reader:
             self._next += found[-1].length
         return found
 
-    def fill(self, group: list[Chunk], target: memoryview) -> None:
-        """Put the contents of some chunks one after the other into ``target``."""
+    def fills(self, group: list[Chunk]) -> Sequence[Fill]:
+        """Functions that put the contents of some chunks one after the other, between them. To be asked for
+        in the order of the blob.
+        """
         if self._pack:
-            parallel.each(
-                lambda stretch: self._read_stretch(stretch, target), self._before(group), self._threads
-            )
-            return
+            return [partial(self._read_stretch, stretch) for stretch in self._before(group)]
         starts = accumulate((length for _, length in group), initial=0)
         wanted = [(oid, length, at) for (oid, length), at in zip(group, starts, strict=False)]
         found, others = runs(self._objects, wanted)
         self._files.open({run.pack for run in found})
+        alone = [partial(self._fetch, [one]) for one in others]
+        return [*(partial(self._read_run, run) for run in found), *alone]
 
-        def work(job: Run | Wanted) -> None:
-            if not isinstance(job, Run):
-                todo = [job]
-            elif self._read(job, target):
-                return
-            else:
-                todo = [(oid, fields[_SIZE], at) for oid, at, fields in job.members]
-            for oid, length, at in todo:
-                target[at : at + length] = self._careful.chunk((oid, length))
+    def _fetch(self, wanted: list[Wanted], target: memoryview) -> None:
+        for oid, length, at in wanted:
+            target[at : at + length] = self._careful.chunk((oid, length))
 
-        jobs: list[Run | Wanted] = [*found, *others]
-        parallel.each(work, jobs, self._threads)
+    def _read_run(self, run: Run, target: memoryview) -> None:
+        if not self._read(run, target):
+            self._fetch([(oid, fields[_SIZE], at) for oid, at, fields in run.members], target)
 
     def _read_stretch(self, stretch: _Stretch, target: memoryview) -> None:
         fd = self._files.fd(self._pack)

@@ -42,14 +42,16 @@ class SegmentFault(ScalableCasError):
 
 
 class Journal:
-    """The journal of the store at ``root``; ``secret`` is the user's 32-byte key."""
+    """The journal of the store at ``root``; ``secret`` is the user's 32-byte key. ``path``: the segment that
+    was last appended to.
+    """
 
     def __init__(self, root: str, store_id: bytes, secret: bytes) -> None:
         self.folder = f"{root}/{JOURNAL}"
         self._store_id = store_id
         self._secret = secret
         self._fd = -1
-        self._path = ""
+        self.path = ""
         self._written = 0
         self._mutex = threading.RLock()
 
@@ -65,7 +67,7 @@ class Journal:
             try:
                 if self._fd < 0 or self._written > ROLL_BYTES:
                     self._begin()
-                fs.append(self._fd, self._path, (data,), sync=sync)
+                fs.append(self._fd, self.path, (data,), sync=sync)
             except (ScalableCasError, OSError):
                 self.close()  # the end, or the head, may be torn: go on in another segment
                 raise
@@ -76,12 +78,12 @@ class Journal:
 
         self.close()
         segment_id = os.urandom(16)
-        self._path = f"{self.folder}/{segment_id.hex()}{SEGMENT_SUFFIX}"
-        self._fd = fs.append_open(self._path)
+        self.path = f"{self.folder}/{segment_id.hex()}{SEGMENT_SUFFIX}"
+        self._fd = fs.append_open(self.path)
         # shared with nobody: it only says "in use" to compaction, which asks for it alone
         fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         head = frames.pack_segment_head(self._store_id, segment_id, clock.now_ns())
-        fs.append(self._fd, self._path, (head,), sync=False)
+        fs.append(self._fd, self.path, (head,), sync=False)
         self._written = len(head)
 
     def close(self) -> None:
@@ -107,7 +109,7 @@ class Journal:
 
     def idle(self) -> list[str]:
         """The segments that no living process is writing to."""
-        return [path for path in self.segments() if path != self._path and _unused(path)]
+        return [path for path in self.segments() if path != self.path and _unused(path)]
 
     def set_aside(self, path: str, root: str) -> bool:
         """Move a damaged segment to quarantine; its records have been written anew."""

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+    Job = Callable[[], None]
+    Step = tuple[T, Sequence[Job]]
 
 
 def cores() -> int:
@@ -46,16 +51,124 @@ def each(work: Callable[[Any], None], items: Sequence[Any], threads: int) -> Non
                 # Broad with reason: it is raised in the caller, whose exception it is.
                 failed.append(error)
 
-    helpers = []
-    for _ in range(min(threads, len(items)) - 1):
+    helpers = _started(run, min(threads, len(items)) - 1)
+    run()
+    for helper in helpers:
+        helper.join()
+    if failed:
+        raise failed[0]
+
+
+def _started(run: Job, count: int) -> list[threading.Thread]:
+    helpers: list[threading.Thread] = []
+    for _ in range(count):
         helper = threading.Thread(target=run, name="scalable-cas-part", daemon=True)
         try:
             helper.start()
         except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
             break
         helpers.append(helper)
-    run()
-    for helper in helpers:
-        helper.join()
-    if failed:
-        raise failed[0]
+    return helpers
+
+
+def in_order(steps: Iterable[Step[T]], then: Callable[[T], None], threads: int) -> None:
+    """Do the jobs of each step, a thing with what is to be done for it, in ``threads`` threads of which the
+    caller is one; and call ``then`` with the thing once they are done, in the caller, in the order of the
+    steps. The first exception is raised when all have stopped. The next of ``steps`` is asked for when a
+    thread has nothing to do, by one at a time.
+
+    The naive way is one after the other, each with all threads: the jobs of a step, then what follows from
+    them. So all wait for the slowest, twice in each step. Here the others go on with the jobs of later steps.
+    """
+    line = _Line(iter(steps))
+    helpers = _started(line.work, threads - 1)
+    try:
+        line.follow(then)
+    finally:
+        line.stop(None)
+        for helper in helpers:
+            helper.join()
+
+
+class _Begun:
+    """A step that is begun: what it is for, and how many of its jobs are not done."""
+
+    __slots__ = ("left", "thing")
+
+    def __init__(self, thing: Any, left: int) -> None:
+        self.thing = thing
+        self.left = left
+
+
+class _Line:
+    """The steps of `in_order` that are begun, and the jobs of the last one that nobody has taken."""
+
+    def __init__(self, steps: Iterator[Step[Any]]) -> None:
+        self._steps = steps
+        self._begun: deque[_Begun] = deque()
+        self._jobs: deque[tuple[_Begun, Job]] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._failed: BaseException | None = None
+
+    def work(self) -> None:
+        """Do jobs until none is left: a helper's part."""
+        try:
+            while True:
+                with self._changed:
+                    taken = self._take()
+                if taken is None:
+                    return
+                self._do(*taken)
+        except BaseException as error:  # noqa: BLE001
+            # Broad with reason: as in `each`.
+            self.stop(error)
+
+    def follow(self, then: Callable[[Any], None]) -> None:
+        """Do what follows from the steps, and jobs as long as that has to wait: the caller's part."""
+        while True:
+            with self._changed:
+                if self._failed is not None:
+                    raise self._failed
+                taken = None if self._is_next_done() else self._take()
+                done = self._begun.popleft() if taken is None and self._is_next_done() else None
+                if done is None and taken is None:
+                    if not self._begun:
+                        return
+                    self._changed.wait()
+            if done is not None:
+                then(done.thing)
+            elif taken is not None:
+                self._do(*taken)
+
+    def _is_next_done(self) -> bool:
+        return bool(self._begun) and not self._begun[0].left
+
+    def stop(self, error: BaseException | None) -> None:
+        """Nothing more is begun."""
+        with self._changed:
+            self._stopped = True
+            self._failed = self._failed or error
+            self._changed.notify()
+
+    def _take(self) -> tuple[_Begun, Job] | None:
+        """The next job; None if there is none left. Under the lock."""
+        while not self._stopped:
+            if self._jobs:
+                return self._jobs.popleft()
+            found = next(self._steps, None)
+            if found is None:
+                self._stopped = True
+                break
+            thing, jobs = found
+            begun = _Begun(thing, len(jobs))
+            self._begun.append(begun)
+            self._jobs.extend((begun, job) for job in jobs)
+        return None
+
+    def _do(self, begun: _Begun, job: Job) -> None:
+        job()
+        with self._changed:
+            begun.left -= 1
+            if not begun.left:
+                self._changed.notify()

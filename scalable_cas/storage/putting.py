@@ -77,8 +77,7 @@ def put_all(store: Objects, objects: Sequence[New], *, sync: bool, least: int) -
 def _cut(store: Objects, objects: list[New], *, sync: bool) -> dict[bytes, Placed]:
     """Store large blobs in chunks."""
     with ChunkWriter(store, sync=sync) as writer:
-        for _, oid, content, item in objects:
-            writer.put(oid, memoryview(content), item)
+        writer.put([(oid, memoryview(content), item) for _, oid, content, item in objects])
         writer.finish()
         return writer.placed
 

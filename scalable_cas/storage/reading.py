@@ -1,12 +1,13 @@
 """Read one encoded object out of a file, checking header, sizes and digest before a byte is handed out (I5).
 
-A small object is read in one piece. Another is read into memory that is taken once, if it is large megabytes
-at a time by all cores, and each part is hashed while it is still in the processor's cache.
+A small object is read in one piece. Another is read into memory that is taken once, and each part is hashed
+while it is still in the processor's cache; of a large one other cores read the next parts meanwhile.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import chunking
@@ -16,13 +17,14 @@ from scalable_cas.storage import memory, parallel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scalable_cas.format.chunking import ChunkList
     from scalable_cas.format.header import Header
 
     Content = bytes | memoryview
-    Step = tuple[int, Callable[[memoryview], None]]
+    Fill = Callable[[memoryview], None]
+    Part = tuple[int, Sequence[Fill]]
 
 #: Encoded objects up to this length are read and hashed by one thread.
 SMALL = 1 << 20
@@ -30,7 +32,7 @@ SMALL = 1 << 20
 #: content of larger ones is read straight into the memory of the value: a copy of 1 MB costs 0.3 ms, most of
 #: it for fresh pages.
 ONE_CALL = 64 << 10
-#: Read by one thread at a time, and by all together before it is hashed. The first is larger than a huge
+#: Read by one thread at a time, and hashed at a time, by all cores. The first is larger than a huge
 #: page, because two threads that meet a new one both clear it (with pieces of 1 MiB the system takes 16 ms of
 #: 45 for 100 MB, with 4 MiB 3 of 39); the second fits into the last-level cache.
 PIECE, WINDOW = 4 << 20, 8 << 20
@@ -112,22 +114,23 @@ def load(
     except MalformedObject as error:
         raise CorruptObject(oid.hex(), error.reason) from error
 
-    def step(at: int, size: int) -> Step:
-        def read(target: memoryview, start: int) -> None:
-            into(oid, fd, target[start : start + PIECE], offset + encoded.HEADER_BYTES + at + start)
+    start = offset + encoded.HEADER_BYTES
 
-        def fill(target: memoryview) -> None:
-            parallel.each(lambda start: read(target, start), range(0, size, PIECE), threads)
+    def part(at: int) -> Part:
+        size = min(WINDOW, head.raw_size - at)
 
-        return size, fill
+        def fill(piece: int) -> Fill:
+            return lambda target: into(oid, fd, target[piece : piece + PIECE], start + at + piece)
 
-    steps = (step(at, min(WINDOW, head.raw_size - at)) for at in range(0, head.raw_size, WINDOW))
-    return head, filled(oid, head, steps, threads, frozen=frozen)
+        return size, [fill(piece) for piece in range(0, size, PIECE)]
+
+    parts = map(part, range(0, head.raw_size, WINDOW))
+    return head, filled(oid, head, parts, threads, frozen=frozen)
 
 
-def filled(oid: bytes, head: Header, steps: Iterable[Step], threads: int, *, frozen: bool) -> Content:
-    """The content of an object, which is put in place step by step: each is a number of bytes and what fills
-    them; they are hashed while the processor's cache still holds them.
+def filled(oid: bytes, head: Header, parts: Iterable[Part], threads: int, *, frozen: bool) -> Content:
+    """The content of an object, which is put in place part by part: each is a number of bytes, and functions
+    that fill them between them. They are hashed while the processor's cache still holds them.
 
     Raises:
         CorruptObject: it has another digest.
@@ -137,13 +140,20 @@ def filled(oid: bytes, head: Header, steps: Iterable[Step], threads: int, *, fro
         taken = memory.Bytes(head.raw_size) if frozen else memory.Writable(head.raw_size)
     except (MemoryError, OverflowError, OSError, ValueError) as error:
         raise ObjectUnreadable(oid.hex(), f"there is no memory for its {head.raw_size} bytes") from error
-    running, at = hasher(head.kind, threads), 0
-    for size, fill in steps:
-        part = taken.view[at : at + size]
-        fill(part)
-        running.update(part)
-        part.release()
-        at += size
+    running = hasher(head.kind, threads)
+
+    def steps() -> Iterator[parallel.Step[memoryview]]:
+        at = 0
+        for size, fills in parts:
+            view = taken.view[at : at + size]
+            at += size
+            yield view, [partial(fill, view) for fill in fills]
+
+    def check(view: memoryview) -> None:
+        running.update(view)
+        view.release()
+
+    parallel.in_order(steps(), check, threads if head.raw_size > PIECE else 1)
     if running.digest() != oid:
         raise CorruptObject(oid.hex(), "its content has another digest")
     return taken.finish()

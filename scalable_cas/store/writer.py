@@ -9,6 +9,10 @@ writes all of it, which bounds both the delay and the memory; and a thread write
 
 Write order of a batch (I2): objects, then under the write lock the re-check that none was collected
 meanwhile, the journal, the rows. A batch that fails is dropped as a whole: nothing it held is in the index.
+
+The journal is flushed to the disk afterwards, by a thread of its own. Only a power cut asks for it, and it
+waits for whatever the file system has begun to write, which may be hundreds of megabytes of other files: the
+caller would wait for it, and under the write lock all other processes too (docs/decisions/0018).
 """
 
 from __future__ import annotations
@@ -76,6 +80,8 @@ class Writer:
         self._at_once = lifecycle.is_pool_worker()
         self._thread: threading.Thread | None = None
         self._unsynced: set[str] = set()
+        self._due: set[str] = set()  # segments of the journal to be flushed
+        self._flushing = False  # whether a thread does it
         self._lock_wait = WRITE_WAIT  # seconds to wait for the write lock
         self._closing = False
         self._packed = False  # whether a pack was written
@@ -192,6 +198,9 @@ class Writer:
         self._packed = self._packed or any(place.pack for place in placed.values())
         if not store.strict:
             self._remember(placed)
+            if batch:
+                self._unsynced.add(store.journal.path)  # for `sync`, which cannot tell how far the thread is
+                self._flush_soon(store.journal.path)
 
     def _put(self, batch: list[Pending]) -> dict[bytes, Placed]:
         store = self._store
@@ -220,6 +229,32 @@ class Writer:
             if len(self._unsynced) > fs.MANY:
                 return
             self._unsynced.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(oid))
+
+    def _flush_soon(self, segment: str) -> None:
+        """Have a segment of the journal made safe from a power cut, without waiting for it."""
+        with self._mutex:
+            self._due.add(segment)
+            if self._flushing:
+                return
+            self._flushing = True
+        # Not by the thread that writes: a result in its queue would wait longer than the contract allows.
+        thread = threading.Thread(target=self._flush_due, name="scalable-cas-flush", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
+            self._flush_due()
+
+    def _flush_due(self) -> None:
+        while True:
+            with self._mutex:
+                due, self._due = self._due, set()
+                if not due:
+                    self._flushing = False
+                    return
+            try:
+                fs.sync_paths(sorted(due))
+            except (ScalableCasError, OSError) as error:
+                self._store.trouble(error)
 
     def sync(self) -> None:
         """Write what is queued and make all of it safe from a power cut."""
@@ -265,7 +300,7 @@ def publish(
         if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
             changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
         changes.name_functions({item.record.fnid: item.record.function for item in batch})
-        store.journal.append(list(packed.values()), sync=True)
+        store.journal.append(list(packed.values()), sync=store.strict)
     store.notes.write(changes)
 
 

@@ -1,4 +1,4 @@
-"""Arrow, polars, scipy, xarray and torch: what comes back is what went in."""
+"""Arrow, polars, scipy and xarray: what comes back is what went in."""
 
 from __future__ import annotations
 
@@ -238,22 +238,3 @@ def test_lazy_data_is_left_to_the_general_codec():
 
     lazy = indexing.LazilyIndexedArray(indexing.NumpyIndexingAdapter(np.arange(3)))
     assert encode(xr.Variable("x", lazy)).codec == "pickle"
-
-
-# --- torch -------------------------------------------------------------------------------------------------
-
-
-def test_torch():
-    torch = pytest.importorskip("torch", reason="torch is large; `tox -e torch` installs it")
-    base = torch.arange(12).reshape(3, 4)
-    for dtype in (torch.float32, torch.bfloat16, torch.int8, torch.bool, torch.complex64):
-        for value in (base.to(dtype), base.to(dtype).T, base.to(dtype)[0, 0], torch.zeros(0, 3, dtype=dtype)):
-            assert identical(value, there_and_back(value, "torch"))
-    wanted = torch.ones(2, requires_grad=True)
-    assert there_and_back(wanted, "torch").requires_grad
-    parameter = torch.nn.Parameter(torch.ones(LARGE * 4))
-    back = there_and_back({"w": parameter}, "data")["w"]
-    assert type(back) is torch.nn.Parameter
-    assert identical(parameter, back)
-    assert encode(wanted * 2).codec == "pickle"
-    assert encode(torch.ones(2).to_sparse()).codec == "pickle"

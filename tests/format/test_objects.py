@@ -138,6 +138,22 @@ def test_a_payload_is_exactly_one_frame_of_the_promised_size(change):
     assert compression.decompress(frame, len(content)) == content
 
 
+@pytest.mark.parametrize("size", [0, 1, 512, 128 << 10, (128 << 10) + 1, 64 << 20])
+def test_frames_that_shrink_as_far_as_can_be(size):
+    frame = __import__("zstandard").ZstdCompressor().compress(bytes(size))
+    assert compression.decompress(frame, size) == bytes(size)
+    with pytest.raises(MalformedObject):
+        compression.decompress(frame + b"\0", size)
+
+
+def test_a_frame_that_claims_more_than_any_can_hold_takes_no_memory():
+    frame = bytearray(__import__("zstandard").ZstdCompressor().compress(bytes(1 << 33 >> 10)))
+    at = frame.index((1 << 33 >> 10).to_bytes(4, "little"))  # its declared size, of four bytes
+    frame[at : at + 4] = b"\xff" * 4
+    with pytest.raises(MalformedObject, match="more than any"):
+        compression.decompress(bytes(frame), (1 << 32) - 1)
+
+
 def test_a_frame_that_claims_a_gigabyte_is_refused_before_it_is_unpacked():
     bomb = __import__("zstandard").ZstdCompressor().compress(bytes(64 << 20))
     with pytest.raises(MalformedObject, match="declares"):

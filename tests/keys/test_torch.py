@@ -33,6 +33,12 @@ def given_attribute(value):
     return value
 
 
+def hooked(torch):
+    value = torch.ones(2, requires_grad=True)
+    value.register_hook(lambda gradient: gradient)
+    return value
+
+
 def with_gradient(torch):
     value = torch.ones(2, requires_grad=True)
     (value * 3).sum().backward()
@@ -89,6 +95,8 @@ REFUSED = {
     "a module of one's own": (lambda t: type("Net", (t.nn.Module,), {})(), "state_dict"),
     "a subclass": (lambda t: t.zeros(2).as_subclass(type("Own", (t.Tensor,), {})), "plain array"),
     "a generator": (lambda t: t.Generator(), "seed"),
+    "a hook": (hooked, "hooks"),
+    "zeros without memory": (lambda t: t._efficientzerotensor(3), "cannot be read"),
     "an attribute": (lambda t: given_attribute(t.zeros(2)), "unit"),
     "an optimizer": (lambda t: t.optim.SGD([t.zeros(1, requires_grad=True)], lr=0.1), "no encoding"),
 }
@@ -121,6 +129,20 @@ def test_refused(name, torch):
     make, words = REFUSED[name]
     with pytest.raises(Refused, match=words):
         encode(make(torch))
+
+
+def test_inside_a_transform(torch):
+    refused = []
+
+    def look(value):
+        with pytest.raises(Refused, match="cannot be read"):
+            encode(value)
+        refused.append(1)
+        return value.sum()
+
+    torch.vmap(look)(torch.ones(3, 2))
+    torch.func.grad(look)(torch.ones(3))
+    assert len(refused) == 2
 
 
 @quiet

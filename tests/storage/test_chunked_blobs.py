@@ -6,6 +6,9 @@ import io
 import os
 import random
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -298,6 +301,68 @@ def test_work_on_parts_raises_what_a_part_raised_and_does_each_once():
         parallel.each(fails, range(1000), 4)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_what_follows_from_steps_is_done_in_their_order_when_all_of_a_step_is_done(threads):
+    done, after = [], []
+
+    def step(number):
+        def job(part):
+            time.sleep(random.Random(number * 7 + part).random() / 1000)  # so that later steps are done first
+            done.append((number, part))
+
+        return number, [partial(job, part) for part in range(number % 4)]
+
+    def then(number):
+        assert {(number, part) for part in range(number % 4)} <= {*done} or number >= 60
+        after.append(number)
+
+    parallel.in_order(map(step, range(60)), then, threads)
+    assert after == [*range(60)]
+    parallel.in_order(((number, ()) for number in range(60, 70)), then, threads)  # nothing to do before
+    assert after == [*range(70)]
+    assert len(done) == len({*done}) == sum(number % 4 for number in range(60))
+    before = threading.active_count()
+    parallel.in_order(iter(()), then, threads)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("place", ["job", "steps", "then"])
+def test_steps_stop_where_one_fails(threads, place):
+    begun, after = [], []
+
+    def fails(here, number):
+        if place == here and number == 50:
+            raise ValueError("the fiftieth")
+
+    def steps():
+        for number in range(1000):
+            fails("steps", number)
+            begun.append(number)
+            yield number, [partial(fails, "job", number)] * 2
+
+    def then(number):
+        fails("then", number)
+        after.append(number)
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="fiftieth"):
+        parallel.in_order(steps(), then, threads)
+    assert threading.active_count() == before
+    assert after == [*range(len(after))]
+    assert len(after) <= 50
+
+
+def test_steps_without_a_thread_to_be_had(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    after = []
+    parallel.in_order([(number, [bool]) for number in range(9)], after.append, 4)
+    assert after == [*range(9)]
+
+
 # --- numbers -----------------------------------------------------------------------------------------------
 
 
@@ -311,6 +376,49 @@ def put_numbers(store, array):
     oid = object_id(BLOB, memoryview(array).cast("B"))
     objects = [(BLOB, oid, memoryview(array).cast("B"), array.itemsize)]
     return oid, store.objects.put_all(objects, sync=False, least=2)
+
+
+def test_blobs_that_are_stored_together_are_cut_as_by_themselves(store, numpy, tmp_path):
+    rng = numpy.random.default_rng(5)
+    arrays = [rng.random(400_000), numpy.zeros(300_000), numpy.arange(2_300_000), rng.random(1_200_000)]
+    arrays += [
+        numpy.append(arrays[0], 1.5),
+        arrays[0].copy()[::-1].copy(),
+    ]  # what is there by then, for the most part
+    views = [memoryview(array).cast("B") for array in arrays]
+    assert max(map(len, views)) > cutting.ALONE
+    objects = [(BLOB, object_id(BLOB, view), view, 8) for view in views]
+    together = store.objects.put_all(objects, sync=False, least=2)
+    with Store.init(tmp_path / "alone") as other:
+        alone = {}
+        for one in objects:
+            alone |= other.objects.put_all([one], sync=False, least=2)
+    assert together.keys() == alone.keys()
+    for name, place in together.items():
+        assert (place.coding, place.size, place.stored) == (
+            alone[name].coding,
+            alone[name].size,
+            alone[name].stored,
+        )
+    store.index.write(
+        lambda changes: changes.put_sorted("objects", {n: p.row(0) for n, p in together.items()})
+    )
+    for _, oid, view, _ in objects:
+        assert bytes(store.objects.get(oid, threads=2)[1]) == view
+
+
+@pytest.mark.parametrize("part", ["header", "content", "tail"])
+def test_a_damaged_chunk_is_not_relied_on_when_its_content_comes_again(store, numpy, part):
+    array = numpy.random.default_rng(6).random(300_000)
+    oid, placed = put_numbers(store, array)
+    store.index.write(lambda changes: changes.put_sorted("objects", {n: p.row(0) for n, p in placed.items()}))
+    name, place = next((name, place) for name, place in placed.items() if name != oid)
+    (pack,) = pack_files(store.root)
+    flip(pack, place.offset + {"header": 20, "content": 64, "tail": place.stored - 1}[part])
+    _, again = put_numbers(store, numpy.append(array, 1.5))
+    assert again[name].pack != place.pack
+    known = [one for one in placed.keys() & again.keys() if again[one].pack == place.pack]
+    assert len(known) > 50  # the others
 
 
 def test_smooth_numbers_are_shuffled_in_chunks_and_the_store_says_so(store, numpy):
