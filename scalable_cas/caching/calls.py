@@ -11,9 +11,9 @@ from scalable_cas.errors import CodeChanged, StaleCodeWarning
 from scalable_cas.format.record import Record
 from scalable_cas.keys.call import seed_digest
 from scalable_cas.store import saying
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.flight import Waiting, wait_bound
 from scalable_cas.store.general import decode_checked_output, decode_mapped, decode_output, read_general
-from scalable_cas.store.reader import MISS
 from scalable_cas.store.telemetry import Counters
 
 TYPE_CHECKING = False

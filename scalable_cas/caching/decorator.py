@@ -13,7 +13,7 @@ from scalable_cas.caching.drift import note_decorated
 from scalable_cas.caching.options import Options, is_coroutine, refuse_generators
 from scalable_cas.caching.session import current
 from scalable_cas.keys.call import CallKeyer
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from scalable_cas.codecs.base import decode, encode
 from scalable_cas.errors import ScalableCasError
 from scalable_cas.format import rows
 from scalable_cas.format.kinds import VALUE
-from scalable_cas.store.reader import MISS, decode_stored, decode_with, read_row
+from scalable_cas.store.entry import MISS, decode_stored, decode_with, read_row
 from scalable_cas.store.terms import OWN
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.format.record import Record
     from scalable_cas.store.core import StoreCore
-    from scalable_cas.store.reader import Decode
+    from scalable_cas.store.entry import Decode
     from scalable_cas.store.telemetry import Counters
     from scalable_cas.store.terms import Terms
 

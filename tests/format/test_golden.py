@@ -11,7 +11,7 @@ import pytest
 from scalable_cas.errors import CacheWarning
 from scalable_cas.ops.verify import verify
 from scalable_cas.store.core import StoreCore
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.telemetry import Counters
 
 GOLDEN = sorted((Path(__file__).parents[2] / "fixtures/format-v1").glob("*/manifest.json"))

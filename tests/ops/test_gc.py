@@ -13,7 +13,7 @@ from scalable_cas.format.record import Record
 from scalable_cas.ops.gc import Policy, execute, plan_gc
 from scalable_cas.ops.usage import function_usage, usage
 from scalable_cas.ops.verify import verify
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.telemetry import Counters
 
 FNID = b"function"

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from scalable_cas.codecs.base import encode
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.telemetry import Counters
 from tests.cli.filling import digest, record
 

@@ -24,7 +24,7 @@ from scalable_cas.format.record import Record, origin_of, unpack
 from scalable_cas.ops.bundle_check import check_bundle
 from scalable_cas.ops.bundling import plan_bundle, write_bundle
 from scalable_cas.ops.unbundling import BadBundle, BundleFile
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.telemetry import Counters
 from scalable_cas.store.trust import trust_list
 from tests.cli.conftest import cas as cas  # noqa: PLC0414 - a fixture

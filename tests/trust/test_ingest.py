@@ -16,8 +16,8 @@ from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone, un
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.gc import Policy, execute, plan_gc
 from scalable_cas.ops.listing import entries
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.ingest import Arrivals, ingest
-from scalable_cas.store.reader import MISS
 from scalable_cas.store.rebuild import fill_index
 from scalable_cas.store.telemetry import Counters
 from scalable_cas.store.trust import trust_list

@@ -18,7 +18,7 @@ from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import rows
 from scalable_cas.format.record import Record
 from scalable_cas.store import reader, trust
-from scalable_cas.store.reader import MISS
+from scalable_cas.store.entry import MISS
 from scalable_cas.store.rebuild import fill_index
 from scalable_cas.store.trust import trust_list
 from tests.support.stores import quiet, recorded
