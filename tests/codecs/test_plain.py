@@ -237,7 +237,7 @@ def test_the_order_in_which_fields_were_set_is_kept():
         lambda: Pair([], 1),
         lambda: MappingProxyType({}),
     ],
-    ids=str,
+    ids=lambda make: type(make()).__name__,  # the same in every process
 )
 def test_what_is_shared_is_shared_again(make):
     item = make()

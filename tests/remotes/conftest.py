@@ -1,5 +1,5 @@
-"""The places that tests of remotes run on. REMOTE_SERVERS says which servers (default `moto`; `tox -e servers` has the
-others, `tox -e remotes` all). One that cannot start is a skip that says why.
+"""The places that tests of remotes run on. REMOTE_SERVERS says which servers (default `moto swift`; CI has `ceph` too).
+One that cannot start is a skip that says why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ import pytest
 
 from scalable_cas.remotes.base import open_remote
 
-WANTED = os.environ.get("REMOTE_SERVERS", "moto").split()
+WANTED = os.environ.get("REMOTE_SERVERS", "moto swift").split()
+
+
+def on(name):
+    """A parameter for a place. Swift and Ceph are several processes each: one worker runs all that is asked of one."""
+    server = name.split()[-1]
+    return pytest.param(name, marks=pytest.mark.xdist_group(server) if server in ("swift", "ceph") else ())
+
+
 PLACES = ["file", *(f"s3 {name}" for name in WANTED), *(["gs moto"] if "moto" in WANTED else [])]
 
 
@@ -37,7 +45,7 @@ def moto(use):
     return use("moto" if "moto" in WANTED else WANTED[0])
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=map(on, PLACES))
 def place(request):
     return request.param
 

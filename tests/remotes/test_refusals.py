@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import pickle
 import socket
 import threading
@@ -17,6 +16,8 @@ from scalable_cas.remotes import s3_client
 from scalable_cas.remotes.base import LOOKUP, TRANSFER, Settings, open_remote
 from scalable_cas.remotes.s3_answers import Answer
 from tests.support.servers import free_ports
+
+from .conftest import WANTED, on
 
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
 
@@ -209,9 +210,7 @@ def test_a_refusal_says_what_to_do(status, code, said, credentials, monkeypatch)
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in ("swift", "ceph") if n in os.environ.get("REMOTE_SERVERS", "moto swift")]
-)
+@pytest.mark.parametrize("name", [on(name) for name in ("swift", "ceph") if name in WANTED])
 def test_a_server_that_checks_them_refuses_wrong_keys(use, name, monkeypatch):
     _, url = use(name)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

@@ -6,11 +6,13 @@
 - `ceph`: a Ceph of one (mon, osd, radosgw), from Debian's packages, which are installed if that is possible.
   Conditional writes right and atomic; a condition on the end of a multipart upload is ignored.
 
-`python -m tests.support.servers moto|swift|ceph` starts one for a person, and prints how to reach it.
+`python -m tests.support.servers moto|swift|ceph` starts one for a person, and prints how to reach it;
+`python -m tests.support.servers install ceph` only installs what it needs, with any Python and before ours is set up.
 """
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import shutil
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+PLACE = ROOT / ".tox" / "servers"  # what they need, beside the environments of tox
 SWIFT = "2.38.3"
 PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")
 REGION = "us-east-1"
@@ -178,18 +181,16 @@ def swift(folder: Path):
 
 def swift_environment() -> Path:
     """The folder of Swift's commands, in an environment of its own beside those of tox."""
-    place = ROOT / ".tox" / "servers" / f"swift-{SWIFT}"
-    if not (place / "complete").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for command in (
-            [sys.executable, "-m", "venv", place],
-            [place / "bin" / "python", "-m", "pip", "install", "-q", f"swift=={SWIFT}", "setuptools<81"],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise CannotStart(f"no environment for Swift: {(done.stderr or done.stdout)[-300:]}")
-        (place / "complete").touch()
+    place = PLACE / f"swift-{SWIFT}"
+    with one_at_a_time("swift"):
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            for command in (
+                [sys.executable, "-m", "venv", place],
+                [place / "bin" / "python", "-m", "pip", "install", "-q", f"swift=={SWIFT}", "setuptools<81"],
+            ):
+                bounded(command, "no environment for Swift")
+            (place / "complete").touch()
     return place / "bin"
 
 
@@ -266,22 +267,20 @@ def ceph(folder: Path):
 
 
 def install_ceph() -> None:
-    if all(shutil.which(name) for name in PACKAGES):
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise CannotStart(f"install the Debian packages {', '.join(PACKAGES)}")
-    install = ["apt-get", "install", "-qy", "--no-install-recommends", *PACKAGES]
-    for command in (install, ["apt-get", "update", "-q"], install):
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-        if done.returncode == 0 and command is install:
+    """Install Debian's packages, unless they are there. What downloads has a limit of time; what installs is never cut off."""
+    with one_at_a_time("ceph"):
+        if all(shutil.which(name) for name in PACKAGES):
             return
-    raise CannotStart(f"Ceph cannot be installed: {done.stderr[-300:]}")
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise CannotStart(f"install the Debian packages {', '.join(PACKAGES)}")
+        packages = ["--no-install-recommends", "-qy", *PACKAGES]
+        fetch = ["apt-get", "install", "--download-only", *packages]
+        try:
+            bounded(fetch, "Ceph cannot be fetched")
+        except CannotStart:  # the lists of packages are old, or not there
+            bounded(["apt-get", "update", "-q"], "Ceph cannot be fetched")
+            bounded(fetch, "Ceph cannot be fetched")
+        bounded(["apt-get", "install", *packages], "Ceph cannot be installed", seconds=None)
 
 
 # --- what all need -----------------------------------------------------------------------------------------
@@ -300,6 +299,44 @@ def server(name: str):
     folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
     with folder, SERVERS[name](Path(folder.name)) as started:
         yield started
+
+
+def bounded(command, complaint: str, seconds: float | None = 120) -> None:
+    """Run a command of the set-up.
+
+    Raises:
+        CannotStart: it fails, or takes longer: `complaint`, and the end of what it said.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotStart(f"{complaint}: not done after {seconds} s") from None
+    if done.returncode:
+        raise CannotStart(f"{complaint}: {(done.stderr or done.stdout)[-300:]}")
+
+
+@contextmanager
+def one_at_a_time(name: str, seconds: float = 120):
+    """Two test processes, or what CI installs beside them, do not set up the same server at once.
+
+    Raises:
+        CannotStart: another process is still not done after so many seconds.
+    """
+    PLACE.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + seconds
+    with (PLACE / f"{name}.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise CannotStart(f"another process is still setting it up after {seconds} s") from None
+                time.sleep(0.1)
+        yield
 
 
 def free_ports(count: int) -> list[int]:
@@ -385,7 +422,18 @@ def main(name: str) -> int:
     return 0
 
 
+def install() -> int:
+    try:
+        install_ceph()
+    except CannotStart as error:
+        print(f"ceph cannot start here: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in SERVERS:
-        sys.exit(f"usage: python -m tests.support.servers {'|'.join(SERVERS)}")
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[1:] == ["install", "ceph"]:
+        sys.exit(install())
+    if len(sys.argv) == 2 and sys.argv[1] in SERVERS:
+        sys.exit(main(sys.argv[1]))
+    sys.exit(f"usage: python -m tests.support.servers {'|'.join(SERVERS)}, or install ceph")
