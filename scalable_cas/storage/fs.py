@@ -69,9 +69,11 @@ class Draft:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def write(self, parts: Sequence[Buffer]) -> None:
-        """Append ``parts``."""
+    def write(self, parts: Sequence[Buffer], at: int | None = None) -> None:
+        """Append ``parts``, or put them ``at`` a place of the file."""
         try:
+            if at is not None:
+                os.lseek(self._fd, at, os.SEEK_SET)
             write_all(self._fd, parts)
         except OSError as error:
             raise unwritable(error, self._path) from error

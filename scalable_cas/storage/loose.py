@@ -79,6 +79,8 @@ class LooseObjects:
         self.root = root
         self.folder = f"{root}/{OBJECTS}"
         self._tmp = f"{root}/{TMP}"
+        #: Content of raw objects that is written already, after room for the header: see `Ahead`.
+        self.drafts: dict[bytes, fs.Draft] = {}
 
     def path(self, oid: bytes) -> str:
         """The file of an object."""
@@ -101,11 +103,10 @@ class LooseObjects:
         """
         oid, kind = head.oid, head.kind
         path = self.path(oid)
-        parts = (head.pack(), payload)
         # the second time after a damaged copy was moved away, the third after losing a race for that
         for attempt in range(3):
             try:
-                seen = fs.write_new(self._tmp, path, parts, sync=sync)
+                seen = self._write(head, payload, path, sync=sync)
             except StoreReadOnly:
                 if attempt or not self._clear_way(path):
                     raise
@@ -117,6 +118,22 @@ class LooseObjects:
                 return there
             self.quarantine(oid)
         raise ObjectUnreadable(oid.hex(), "a damaged copy cannot be replaced")
+
+    def draft(self) -> fs.Draft:
+        """A new file for an object.
+
+        Raises:
+            StoreReadOnly: it cannot be made.
+        """
+        return fs.Draft(self._tmp, self.folder)
+
+    def _write(self, head: Header, payload: Content, path: str, *, sync: bool) -> os.stat_result | None:
+        draft = self.drafts.pop(head.oid, None) if head.coding == encoded.RAW else None
+        if draft is None:
+            return fs.write_new(self._tmp, path, (head.pack(), payload), sync=sync)
+        with draft:
+            draft.write((head.pack(),), at=0)
+            return draft.publish(path, sync=sync)
 
     def put_raw(self, kind: int, oid: bytes, content: Content, *, sync: bool = False) -> Placed:
         """As `put`, but as it is, so that it can be mapped. A whole copy that is stored in another way is

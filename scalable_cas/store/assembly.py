@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scalable_cas.codecs.base import Encoded
+    from scalable_cas.storage.ahead import Ahead
 
     Object = tuple[int, bytes, Any, int]
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset("hHiIlLqQnNefdg")
 
 
-def as_objects(encoded: Encoded, *, mapped: bool = False) -> list[Object]:
+def as_objects(encoded: Encoded, ahead: Ahead, *, mapped: bool = False) -> list[Object]:
     """The objects of an encoded value, children first: kind, name, content as bytes, and the size in bytes of
     the numbers that it is made of (1 if it is not), which is what the codec's view of it says. Bytes and text
-    are blobs by themselves. ``mapped``: buffers that are large enough are to be stored as they are.
+    are blobs by themselves. ``ahead`` names the buffers. ``mapped``: those that are large enough are to be
+    stored as they are.
 
     Raises:
         NotStorable: more buffers than the format can hold.
@@ -36,14 +38,13 @@ def as_objects(encoded: Encoded, *, mapped: bool = False) -> list[Object]:
     if len(encoded.buffers) > value.MOST_BUFFERS:
         raise NotStorable(encoded.codec, f"it has {len(encoded.buffers)} buffers")
     found: list[Object] = []
-    threads = cores() if encoded.buffers else 1
     refs = []
     for buffer in encoded.buffers:
         numbers = memoryview(buffer)
         view = numbers.cast("B") if numbers.nbytes else memoryview(b"")
-        oid = object_id(BLOB, view, threads)
-        raw = mapped and len(view) >= OUT_OF_BAND
-        found.append((BLOB, oid, view, AS_IT_IS if raw else item_size(numbers)))
+        item = AS_IT_IS if mapped and len(view) >= OUT_OF_BAND else item_size(numbers)
+        oid = ahead.name(view, item)
+        found.append((BLOB, oid, view, item))
         refs.append(value.BufferRef(BLOB, oid, len(view)))
     content = value.pack(encoded.codec, encoded.head, tuple(refs))
     found.append((VALUE, object_id(VALUE, content), content, 1))

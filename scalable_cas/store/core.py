@@ -18,6 +18,7 @@ from scalable_cas.errors import (
 )
 from scalable_cas.format import layout, rows
 from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
+from scalable_cas.storage.ahead import Ahead
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.putting import AS_IT_IS
@@ -274,20 +275,21 @@ class StoreCore(ObjectAccess):
         Raises:
             NotStorable: more buffers or bytes than the format can hold.
         """
-        objects = as_objects(encoded, mapped=mapped)
-        kind, oid, content, _ = objects[-1]
-        record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
-        item = Pending(record, objects)
-        # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
-        now = (
-            self.strict
-            or replace
-            or record.seconds >= SLOW_SECONDS
-            or len(objects) > 1
-            or item.bytes > QUEUED_BYTES
-        )
-        self.writer.add(item, now=now)
+        with Ahead(self.objects.loose, read_only=self.read_only) as ahead:
+            objects = as_objects(encoded, ahead, mapped=mapped)
+            kind, oid, content, _ = objects[-1]
+            record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
+            record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
+            item = Pending(record, objects)
+            # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
+            now = (
+                self.strict
+                or replace
+                or record.seconds >= SLOW_SECONDS
+                or len(objects) > 1
+                or item.bytes > QUEUED_BYTES
+            )
+            self.writer.add(item, now=now)
         return [name for _, name, _, item_size in objects if item_size == AS_IT_IS]
 
     def forget(

@@ -28,13 +28,15 @@ def test_each_caller_gets_an_array_of_its_own(workdir):
 
 def test_a_hit_while_the_result_is_being_written_has_memory_of_its_own(workdir):
     from scalable_cas.codecs import encode
+    from scalable_cas.storage.ahead import Ahead
+    from scalable_cas.storage.loose import LooseObjects
     from scalable_cas.store.assembly import as_objects
     from scalable_cas.store.entry import decode_pending
 
     live = np.arange(100_000.0)
 
     class Item:  # what the writer holds of a result
-        objects = as_objects(encode(live))
+        objects = as_objects(encode(live), Ahead(LooseObjects(str(workdir)), read_only=True))
         record = type("Record", (), {"codec": "numpy"})
 
     back = decode_pending(Item)
