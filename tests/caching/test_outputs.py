@@ -38,6 +38,7 @@ def settled(monkeypatch):
     monkeypatch.setattr(stats, "SETTLED", 0)
     monkeypatch.setattr(putting, "SETTLED", 0)
     monkeypatch.setattr("scalable_cas.store.known_files.LOCAL", (0, 64 << 10, False))
+    monkeypatch.setattr(stats.memory, "_devices", {})  # an earlier test may have asked for this one
 
 
 @cacheable(return_type=FileType)

@@ -57,13 +57,15 @@ assert all(quick.is_cached(n) for i in range(4) for n in range(1000 * (i + 1), 1
     assert_whole(store_path)
 
 
-def test_fork_while_threads_read_and_write(store_path):
+@pytest.mark.parametrize("forks", [12, pytest.param(100, marks=pytest.mark.deep)])
+def test_fork_while_threads_read_and_write(store_path, forks):
     run(
         PRELUDE
+        + f"forks = {forks}\n"
         + """
 stop = False
 def writer():
-    n = 10_000
+    n = 1_000_000
     while not stop:
         n += 1
         assert quick(n) == value(n)
@@ -79,14 +81,15 @@ for t in threads:
 def work(i):
     for n in [*range(50), *range(1000 * i, 1000 * i + 10)]:
         assert quick(n) == value(n)
-for i in range(1, 31):
+for i in range(1, forks + 1):
     wait(child(lambda: work(i)))
 stop = True
 for t in threads:
     t.join()
-assert all(quick.is_cached(n) for i in range(1, 31) for n in range(1000 * i, 1000 * i + 10))
+assert all(quick.is_cached(n) for i in range(1, forks + 1) for n in range(1000 * i, 1000 * i + 10))
 """,
         store=store_path,
+        seconds=150 if forks == 12 else 1500,
     )
     assert_whole(store_path)
 

@@ -57,10 +57,10 @@ def test_twenty_rounds(store_path):
     rounds(store_path, 20)
 
 
-#: Stores entries for a while, forgets some, uses content again that a collector may be about to take, and says
+#: Stores entries for a while, and until there is a file ENOUGH; forgets some, uses content again that a collector may be about to take, and says
 #: which entries it knows to be stored: those of slow functions at once, the others after a flush.
 STORM = """
-import random, sys, time
+import os, random, sys, time
 from scalable_cas import cacheable
 from scalable_cas.caching.session import current
 from scalable_cas.store import writer
@@ -82,7 +82,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 ends = time.monotonic() + seconds
 n, acknowledged, checks = 0, [], 0
-while time.monotonic() < ends:
+while time.monotonic() < ends or not os.path.exists(os.environ["ENOUGH"]):
     for _ in range(20):
         n += 1
         key = number * 10_000_000 + n
@@ -113,7 +113,12 @@ print("entries", n, checks)
 
 
 def storm(store_path, seconds, *, least=32, repack=False):
-    writers = [start(STORM, seconds, number, least, store=store_path) for number in range(4)]
+    enough = store_path.with_name(
+        "enough"
+    )  # collections; how many there are in some seconds is a matter of the machine
+    writers = [
+        start(STORM, seconds, number, least, store=store_path, ENOUGH=str(enough)) for number in range(4)
+    ]
     freed: list[int] = []
     folded: list[int] = []
     errors: list[BaseException] = []
@@ -141,6 +146,8 @@ def storm(store_path, seconds, *, least=32, repack=False):
         with Store.init(store_path) as store:
             while any(child.poll() is None for child in writers):
                 findings += store.verify().findings
+                if errors or (len(freed) >= 3 and sum(freed) and bool(sum(folded)) == repack):
+                    enough.touch()
         ends = [finish(child) for child in writers]
     finally:
         over.set()

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 
+import pytest
+
 from scalable_cas import Store
-from scalable_cas.storage import environment_files
+from scalable_cas.storage import environment, environment_files
 from tests.concurrency.functions import quick, value
 from tests.support.processes import finish, kill, run, start, together
 from tests.support.stores import assert_whole, entry_keys, forget_open_stores, quiet, recorded
@@ -78,6 +80,37 @@ def test_a_process_that_begins_while_another_is_stopped_inside_the_write_lock(st
         with quiet():
             forget_open_stores()
     assert_whole(store_path)
+
+
+BUSY = """
+import os, time
+from scalable_cas import Store
+with Store.init(os.environ["SCALABLE_CACHE_DIR"]) as store, store.index.environment.locked():
+    print("inside", flush=True)
+    for n in range(40):
+        store.index.write(lambda changes: changes.put_sorted("views", {b"%d" % n: b""}))
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_neighbours_that_write_all_the_time_are_no_stopped_neighbour(store_path, monkeypatch, opens):
+    """Who waits for its turn waits on while the others commit, here for two seconds in all."""
+    monkeypatch.setattr(environment, "WRITE_WAIT", 1.0)
+    Store.init(store_path).close()
+    ours = Store.open(store_path)
+    if not opens:
+        assert ours.index.count("records") == 0
+    child = start(BUSY, store=store_path)
+    try:
+        assert child.stdout.readline() == "inside\n"
+        with ours:
+            ours.index.write(lambda changes: changes.put_sorted("views", {b"last": b""}), 1.0)
+            assert sum(1 for _ in ours.index.scan_views(b"")) == 41
+        assert finish(child) == (0, "", "")
+    finally:
+        if child.poll() is None:
+            kill(child)
 
 
 def test_a_process_that_is_killed_inside_the_write_lock(store_path):
