@@ -97,7 +97,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
             "id": None if repository.absent else repository.remote_id.hex(),
             "entries": sum(1 for _ in view.entries()),
             "functions": functions,
-            "unjoined_segments": view.loose,
+            "unjoined_segments": view.unjoined(),
             "faults": [{"file": file, "reason": reason} for file, reason in faults],
         }
     if as_json:
