@@ -15,6 +15,7 @@ from scalable_cas.format import record as records
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.pack import assemble
+from scalable_cas.format.segment import LATEST
 from scalable_cas.ops.transfer import compaction, joining, remote_gc
 from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.compaction import compact
@@ -275,6 +276,19 @@ def test_who_says_that_all_lies_elsewhere_makes_the_collector_remove_nothing(ada
         assert execute_remote_gc(repository, plan).replaced == ()
     assert all(pack.exists() for pack in six)
     pulled(tmp_path / "eve", place, range(6))
+
+
+def test_who_names_places_at_the_end_of_time_or_of_a_large_file_stops_no_joining(ada, bob, place, six):
+    with open_repository(bob, place.url) as repository:
+        repository.refresh()
+        small = [item for there in repository.view.small_packs().values() for _, item in there]
+        commit(repository, (), [small[0]._replace(holder=b"h" * 32)], after=LATEST)
+        far = small[1]._replace(holder=b"f" * 32)
+        commit(repository, (), [far, small[2]._replace(holder=b"f" * 32, offset=1 << 40)])
+    with open_repository(ada, place.url) as repository:
+        assert compact(repository, thorough=True).packs == 1
+        assert compact(repository, thorough=True).packs == 0
+    assert whole(ada, place)
 
 
 def test_another_list_of_chunks_replaces_none(ada, bob, place, tmp_path):

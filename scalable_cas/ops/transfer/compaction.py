@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from scalable_cas.errors import RemoteError
+from scalable_cas.errors import RemoteError, StoreBusy, StoreReadOnly
 from scalable_cas.format import joined as joins
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.ops.transfer.joining import join_packs, prefix
@@ -50,7 +50,7 @@ def compact_if_many(repository: Repository) -> Compacted | None:
         return None
     try:
         return compact(repository, least=most + 1)
-    except RemoteError:
+    except (RemoteError, StoreBusy, StoreReadOnly):
         return None
 
 

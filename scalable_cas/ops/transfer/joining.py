@@ -25,11 +25,12 @@ from scalable_cas.errors import CorruptObject, RemoteFileMissing
 from scalable_cas.format import header
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.pack import assemble
-from scalable_cas.format.segment import ObjectPlace
+from scalable_cas.format.segment import LATEST, ObjectPlace
 from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.learning import SMALL_PACK
 from scalable_cas.ops.transfer.packing import Packing
 from scalable_cas.ops.transfer.push_plan import facts
+from scalable_cas.ops.transfer.segments import LONGEST_READ
 from scalable_cas.storage import incoming
 from scalable_cas.storage.putting import PACKED_BYTES
 
@@ -87,7 +88,7 @@ def choose(repository: Repository) -> list[Found]:
     for there in repository.view.small_packs().values():
         for middle, group in enumerate(units):
             mine = [item for item in there if (item[1].raw_size > PACKED_BYTES) == bool(middle)]
-            if mine:
+            if mine and _is_sane(mine):
                 group.append((sum(place.length for _, place in mine), mine))
     found = []
     for group in units:
@@ -98,6 +99,15 @@ def choose(repository: Repository) -> list[Found]:
         if chosen:
             found.append([item for _, mine in chosen for item in mine])
     return found
+
+
+def _is_sane(found: Found) -> bool:
+    """Whether objects of a pack, in their order, can be read in one request, and be given a younger place:
+    nobody honest has others, but an enemy would have us read gigabytes, or join for ever.
+    """
+    first, last = found[0][1], found[-1][1]
+    near = last.offset + last.length - first.offset <= LONGEST_READ
+    return near and all(created < LATEST for created, _ in found)
 
 
 def _join(repository: Repository, group: Found) -> tuple[bytes, str, int] | None:
