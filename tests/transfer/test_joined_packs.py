@@ -20,6 +20,8 @@ from scalable_cas.ops.transfer import compaction, joining, remote_gc
 from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.compaction import compact
 from scalable_cas.ops.transfer.joining import prefix
+from scalable_cas.ops.transfer.push import push
+from scalable_cas.ops.transfer.push_plan import plan_push
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.remote_gc import execute_remote_gc, plan_remote_gc
 from scalable_cas.ops.transfer.repository import open_repository
@@ -223,6 +225,19 @@ def test_a_list_of_chunks_is_copied_from_there_and_not_from_a_store_that_cut_oth
     with Store.init(tmp_path / "eve") as eve:
         assert eve.pull(place.url).entries == 6
         assert read(eve, "m.f", "large") == large
+
+
+def test_a_large_pack_of_which_little_is_still_read_is_verified_too(ada, bob, place):
+    large = [noise(1_500_000, n) for n in range(3)]
+    for n in range(3):
+        fill(ada, "m.f", n, value=large[n])
+    for n in (1, 2):
+        fill(bob, "m.f", n, value=large[n])
+    with open_repository(bob, place.url, create=True) as repository:  # he looks before she pushes
+        plan = plan_push(repository)
+        ada.push(place.url)
+        push(repository, plan)
+    assert whole(ada, place)
 
 
 # --- collecting ---------------------------------------------------------------------------------------------

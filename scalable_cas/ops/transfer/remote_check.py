@@ -86,6 +86,7 @@ class _Checking:
         self._remote = repository.remote
         self._places: dict[bytes, list[tuple[int, ObjectPlace]]] = {}  # by object, with the segment's time
         self._files: dict[bytes, list[ObjectPlace]] = {}  # holder or own name -> places to look at
+        self._ends: dict[bytes, int] = {}  # where the last object of a pack ends
         self._users: dict[bytes, list[str]] = {}
         self._parents: dict[bytes, list[bytes]] = {}
         self._seen: dict[bytes, list[_Seen]] = {}
@@ -120,6 +121,8 @@ class _Checking:
     def _add(self, segment: Segment, latest: dict[bytes, tuple[int, bytes, str]]) -> None:
         for place in segment.places:
             self._places.setdefault(place.oid, []).append((segment.created, place))
+            end = place.offset + place.length
+            self._ends[place.holder] = max(end, self._ends.get(place.holder, 0))
         for packed in segment.records:
             try:
                 type_, rowkey, oid, created, function = records.brief(packed)
@@ -163,7 +166,7 @@ class _Checking:
         places = self._files[holder]
         if not places[0].holder:
             return [self._check_big(places[0])]
-        end = max(place.offset + place.length for place in places)
+        end = self._ends[holder]  # of all of them, not only of those that are wanted from here
         try:
             # the table comes after the objects, and takes less than they do
             data = self._remote.get(layout.pack_name(holder), largest=2 * end + (1 << 20))
