@@ -87,7 +87,7 @@ def choose(repository: Repository) -> list[Found]:
     units: tuple[list[tuple[int, Found]], ...] = ([], [])
     for there in repository.view.small_packs().values():
         for middle, group in enumerate(units):
-            mine = [item for item in there if (item[1].raw_size > PACKED_BYTES) == bool(middle)]
+            mine = [item for item in there if _is_middle(item[1]) == bool(middle)]
             if mine and _is_sane(mine):
                 group.append((sum(place.length for _, place in mine), mine))
     found = []
@@ -99,6 +99,12 @@ def choose(repository: Repository) -> list[Found]:
         if chosen:
             found.append([item for _, mine in chosen for item in mine])
     return found
+
+
+def _is_middle(place: ObjectPlace) -> bool:
+    """Whether an object is one of the larger ones; of a list of chunks its own length counts."""
+    size = place.length if place.coding == header.CHUNKED else place.raw_size
+    return size > PACKED_BYTES
 
 
 def _is_sane(found: Found) -> bool:
@@ -144,7 +150,7 @@ def _here(repository: Repository, places: Sequence[ObjectPlace]) -> Iterator[tup
     wanted = [item for item in known if item.coding != header.CHUNKED]
     for item, data in Packing(objects).read(wanted):
         if header.unpack(data[: header.HEADER_BYTES]).coding != header.CHUNKED:
-            yield item.oid, data
+            yield item.oid, bytes(data)
 
 
 def _fetch(repository: Repository, places: Sequence[ObjectPlace]) -> dict[bytes, bytes]:
