@@ -287,6 +287,6 @@ class Store(StoreCore):
             if names is not None:
                 repository.refresh()
                 there = repository.view.functions()
-                chosen = [fnid for one in names for fnid in one_function(there, one)]
+                chosen = [fnid for one in names for fnid in one_function(there, one, name)]
             plan = plan_pull(repository, chosen)
             return plan if dry_run else pull(repository, plan)

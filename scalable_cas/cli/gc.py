@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     "--keep-last", type=click.IntRange(min=0), metavar="N", help="Keep the newest N entries of each function."
 )
 @click.option("--function", metavar="NAME", help="Apply all of this to one function only.")
-@click.option("--remote", metavar="NAME", help="Collect there instead: what interrupted pushes left.")
+@click.option(
+    "--remote", metavar="NAME", help="Tidy up there instead: what interrupted pushes left, and small packs."
+)
 @click.option(
     "--grace",
     type=DURATION,
     metavar="AGE",
-    help="With --remote: how long what nobody names stays. Default: 7d; longer than any push takes.",
+    help="With --remote: how long what is not needed stays. Default: 7d; longer than any push takes.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be dropped, and change nothing.")
 @json_option
@@ -67,7 +69,8 @@ def command(
     are powers of 1000, MiB and GiB of 1024.
 
     With --remote nothing is dropped here. There, files that no push has named are announced first, and
-    removed by a later run, after the grace; and segments that are joined with others are removed. No entry
+    removed by a later run, after the grace; small packs are joined, and those that were joined before the
+    grace are removed, after the new ones were checked; so are segments that are joined with others. No entry
     is.
     """
     if remote is None and grace is not None:
@@ -111,10 +114,10 @@ def _collect_remote(
         return
     assert done is not None
     announced = count(len(done.condemn), "file")
-    removed = count(len(done.sweep) + len(done.segments), "file")
+    removed = count(len(done.sweep) + len(done.replaced) + len(done.segments), "file")
     session.say(
-        f"announced {announced} that no push has named, {done.waiting:,} announced before are waiting; "
-        f"removed {removed}, freed {size(done.bytes)}"
+        f"announced {announced} that no push has named, joined {count(done.join, 'small pack')}; "
+        f"removed {removed}, freed {size(done.bytes)}; {done.waiting:,} wait for the end of the grace"
     )
 
 
@@ -123,6 +126,8 @@ def _remote_facts(plan: RemoteGcPlan) -> dict[str, int]:
         "files_to_announce": len(plan.condemn),
         "files_waiting": plan.waiting,
         "files_to_remove": len(plan.sweep),
+        "small_packs_to_join": plan.join,
+        "joined_packs_to_remove": len(plan.replaced),
         "bytes_to_free": plan.bytes,
         "joined_segments_to_remove": len(plan.segments),
     }

@@ -41,7 +41,7 @@ def command(
         if function:
             repository.refresh()
             there = repository.view.functions()
-            chosen = [fnid for name in function for fnid in one_function(there, name)]
+            chosen = [fnid for name in function for fnid in one_function(there, name, remote)]
         plan = plan_pull(repository, chosen)
         if dry_run:
             _show(session, repository.url, plan, as_json=as_json)

@@ -6,6 +6,8 @@ import click
 
 from scalable_cas.cli.context import Session, json_option, pass_session
 from scalable_cas.cli.output import clean, document, lines, pairs, row, table
+from scalable_cas.config import REMOTES, check_setting
+from scalable_cas.errors import ConfigError
 from scalable_cas.ops.transfer.repository import (
     add_remote,
     open_repository,
@@ -40,7 +42,11 @@ def add(session: Session, name: str, url: str, as_json: bool) -> int:
     remote is named. A small file below probe/ is written and removed. Exit code 1, and nothing is added, if
     the place cannot be reached; a place that may only be read is fine.
     """
-    remote = open_remote(url)
+    try:
+        check_setting(REMOTES, {name: url}, "NAME URL")
+        remote = open_remote(url)
+    except ConfigError as error:  # what nobody could reach is wrong usage, as a key that is none
+        raise click.UsageError(str(error)) from error
     try:
         store = session.store(create=True)
         found = remote.probe()
@@ -97,7 +103,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
             "id": None if repository.absent else repository.remote_id.hex(),
             "entries": sum(1 for _ in view.entries()),
             "functions": functions,
-            "unjoined_segments": view.loose,
+            "unjoined_segments": view.unjoined(),
             "faults": [{"file": file, "reason": reason} for file, reason in faults],
         }
     if as_json:

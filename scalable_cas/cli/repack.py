@@ -48,4 +48,7 @@ def command(session: Session, dry_run: bool, as_json: bool) -> None:
         session.say("nothing was changed")
     else:
         files = f"{count(done.loose, 'loose object')} and {count(done.packs, 'pack')}"
-        session.say(f"folded {files} into {count(len(plan.groups), 'pack')}, freed {size(done.bytes)}")
+        gain = f"freed {size(done.bytes)}"
+        if done.bytes < 0:  # tables of packs, which the blocks of many small files mostly outweigh
+            gain = f"{size(-done.bytes)} longer than they were"
+        session.say(f"folded {files} into {count(len(plan.groups), 'pack')}, {gain}")

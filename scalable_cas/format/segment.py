@@ -51,6 +51,8 @@ _PLACE = Struct("<32sBB2sIQQQ")
 PLACE_BYTES = _PLACE.size
 _LARGEST_RAW = 1 << 48
 _LAST_BYTE = 1 << 63
+#: The latest time that a reader tells from later ones (ns).
+LATEST = (1 << 63) - 1
 
 
 class ObjectPlace(NamedTuple):

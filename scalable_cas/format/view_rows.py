@@ -11,7 +11,7 @@ from struct import Struct
 from blake3 import blake3
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.segment import ObjectPlace
+from scalable_cas.format.segment import LATEST, ObjectPlace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 VIEW_BYTES = 8
 #: state; entries and their records by row key; objects by name; segments by number, and their bytes; joined
 #: files by id; functions by id; places known to be bad, by object and holder; files of segments known to be
-#: bad, by name; uploads that no segment names yet, by holder; entries that are to be sent, by row key
-STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED = (
-    bytes([letter]) for letter in b"serogcjfbxuq"
+#: bad, by name; uploads that no segment names yet, by holder; entries that are to be sent, by row key; of
+#: each small pack the objects that are read from it (their names), by holder
+STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED, PACK = (
+    bytes([letter]) for letter in b"serogcjfbxuqp"
 )
 #: created (ns), name of the root object
 _ENTRY = Struct("<Q32s")
@@ -31,7 +32,6 @@ _PLACE = Struct("<QBB2xQQQ32s")
 _OWN_FILE = bytes(32)
 #: Places of one object that are kept: more are of no use, and an enemy could name thousands.
 MOST_PLACES = 8
-_LATEST = (1 << 63) - 1
 
 
 def view_id(url: str, remote_id: bytes) -> bytes:
@@ -49,7 +49,7 @@ def outbox(url: str) -> bytes:
 
 def sane_time(created: int) -> int:
     """A time of elsewhere, within what a row can hold."""
-    return min(max(created, 0), _LATEST)
+    return min(max(created, 0), LATEST)
 
 
 def pack_entry(created: int, oid: bytes) -> bytes:
@@ -86,9 +86,26 @@ def add_place(row: bytes | None, place: ObjectPlace, created: int) -> bytes:
         for item in (row[at : at + _PLACE.size] for at in range(0, len(row), _PLACE.size))
         if item[-32:] != holder
     ]
-    # a stable sort: of two of one time, that which came first stays first
-    others = sorted([*others, new], key=lambda item: -_PLACE.unpack(item)[0])
+    # of two of one time the lesser name, so that all readers take the same
+    others = sorted([*others, new], key=lambda item: (-_PLACE.unpack(item)[0], item[-32:]))
     return b"".join(others[:MOST_PLACES])
+
+
+def home(row: bytes | None) -> bytes:
+    """The pack that an object is read from, by its row; empty if it has none, or is a file of its own."""
+    holder = row[_PLACE.size - 32 : _PLACE.size] if row else b""
+    return b"" if holder == _OWN_FILE else holder
+
+
+def since(row: bytes) -> int:
+    """When the segment was written that says so (ns)."""
+    created: int = _PLACE.unpack_from(row)[0]
+    return created
+
+
+def names(row: bytes | None) -> list[bytes]:
+    """The names in the row of a small pack."""
+    return [row[at : at + 32] for at in range(0, len(row), 32)] if row else []
 
 
 def places(oid: bytes, row: bytes | None) -> tuple[ObjectPlace, ...]:

@@ -51,8 +51,9 @@ def select_function(store: StoreCore, name: str) -> dict[bytes, str]:
     return one_function(functions, name)
 
 
-def one_function(functions: dict[bytes, str], name: str) -> dict[bytes, str]:
+def one_function(functions: dict[bytes, str], name: str, remote: str = "") -> dict[bytes, str]:
     """The function of some (id to full name) that ``name`` means; more than one id only if they share it.
+    ``remote``: the name of the remote that they are of, or its URL; "" if they are here.
 
     Raises:
         NothingFound: none is called so. AmbiguousName: more than one is.
@@ -60,7 +61,11 @@ def one_function(functions: dict[bytes, str], name: str) -> dict[bytes, str]:
     functions = {fnid: candidate for fnid, candidate in functions.items() if _ends_in(candidate, name)}
     full = {name} if name in functions.values() else set(functions.values())
     if not full:
-        raise NothingFound(f"nothing is stored of a function {name}; `scalable-cas ls` shows what is")
+        if "://" in remote:
+            raise NothingFound(f"{remote} has nothing of a function {name}")
+        where = f"remote {remote} has nothing" if remote else "nothing is stored"
+        shows = f"remote show {remote}` shows what it has" if remote else "ls` shows what is"
+        raise NothingFound(f"{where} of a function {name}; `scalable-cas {shows}")
     if len(full) > 1:
         raise AmbiguousName(name, tuple(sorted(full)))
     return {fnid: candidate for fnid, candidate in functions.items() if candidate in full}

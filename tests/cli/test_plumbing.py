@@ -186,6 +186,13 @@ def test_ls_objects_names_a_header_that_cannot_be_read(cas, path, filled):
     assert "ab" + "cd" * 31 in done.err
 
 
+def test_repack_says_it_where_a_pack_is_longer_than_the_files_were(cas, filled):
+    # 128 bytes of each pack, and 52 for each object
+    assert (
+        cas("repack").err == "folded 4 loose objects and 0 packs into 1 pack, 336 B longer than they were\n"
+    )
+
+
 def test_repack(cas, path, filled):
     before = cas("count-objects", "--json").json
     listed = cas("ls-objects").out

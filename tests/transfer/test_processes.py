@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from secrets import token_hex
 
 import pytest
@@ -14,16 +15,12 @@ from tests.support.processes import finish, run, start
 
 from .people import MISS, fill, keys, noise, numbers, read
 
-# A push that ends with SIGKILL right after its n-th request was carried out; prints how many there were else.
-KILLED = """
+# What ends with SIGKILL right after its n-th request was carried out; prints how many there were else.
+COUNTING = """
 import os, signal, sys
 from scalable_cas import Store
-from scalable_cas.ops.transfer import packing, push_plan
 from scalable_cas.remotes.files import FileRemote
 path, url, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
-packing.TARGET = 3000  # several packs of a few results
-packing.BIG = 150_000
-push_plan.BATCH_ENTRIES = 6  # and several segments
 count = 0
 def counting(method):
     def call(*args, **kwargs):
@@ -38,10 +35,30 @@ def counting(method):
     return call
 for name in ("get", "get_file", "put", "put_file", "size", "list", "delete"):
     setattr(FileRemote, name, counting(getattr(FileRemote, name)))
+"""
+KILLED = (
+    COUNTING
+    + """
+from scalable_cas.ops.transfer import compaction, packing, push_plan
+packing.TARGET = 3000  # several packs of a few results
+packing.BIG = 150_000
+push_plan.BATCH_ENTRIES = 6  # and several segments
+compaction.MOST_LOOSE = int(sys.argv[4]) if sys.argv[4:] else 8
 with Store.open(path) as store:
     store.push(url, jobs=1)
 print(count)
 """
+)
+COLLECTOR = (
+    COUNTING
+    + """
+from scalable_cas.ops.transfer.remote_gc import execute_remote_gc, plan_remote_gc
+from scalable_cas.ops.transfer.repository import open_repository
+with Store.open(path) as store, open_repository(store, url, jobs=1) as repository:
+    execute_remote_gc(repository, plan_remote_gc(repository, 0))
+print(count)
+"""
+)
 
 PUSH = """
 import sys
@@ -80,18 +97,20 @@ def results(store):
     return found
 
 
+@pytest.mark.parametrize("most_loose", [8, 1])  # at 1 it joins packs and segments, too
 def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_the_next_completes_it(
-    tmp_path,
+    tmp_path, most_loose
 ):
     with Store.init(tmp_path / "ada") as ada:
         expected = results(ada)
-    total = int(run(KILLED, tmp_path / "ada", f"file://{tmp_path}/all", 0))
+    total = int(run(KILLED, tmp_path / "ada", f"file://{tmp_path}/all", 0, most_loose))
     assert total >= 10
+    assert bool(list((tmp_path / "all").rglob("*.join"))) == (most_loose == 1)
     sent = sum(path.stat().st_size for path in (tmp_path / "all").rglob("*") if path.is_file())
     seen = set()
     for last in range(1, total + 1):
         url = f"file://{tmp_path}/r{last}"
-        run(KILLED, tmp_path / "ada", url, last, status=-9)
+        run(KILLED, tmp_path / "ada", url, last, most_loose, status=-9)
         with Store.init(tmp_path / f"bob{last}") as bob:
             if (tmp_path / f"r{last}/format.json").exists():
                 done = bob.pull(url)
@@ -109,6 +128,30 @@ def test_a_push_killed_after_any_request_shows_others_whole_entries_or_none_and_
     assert 0 in seen
     assert len(expected) in seen
     assert len(seen) > 2  # a batch of several was committed at one of the kills
+
+
+def test_a_collector_killed_after_any_request_has_lost_nothing_and_the_next_completes_it(tmp_path):
+    with Store.init(tmp_path / "ada") as ada:
+        for n in range(12):
+            fill(ada, "m.f", n, value={"n": n, "data": noise(700, n)}, seconds=0.001)
+            ada.push(f"file://{tmp_path}/first")
+    old = len(list((tmp_path / "first").rglob("*.pack")))
+    shutil.copytree(tmp_path / "first", tmp_path / "all")
+    total = int(run(COLLECTOR, tmp_path / "ada", f"file://{tmp_path}/all", 0))
+    assert total >= 12
+    for last in range(1, total + 1):
+        shutil.copytree(tmp_path / "first", tmp_path / f"r{last}")
+        url = f"file://{tmp_path}/r{last}"
+        run(COLLECTOR, tmp_path / "ada", url, last, status=-9)
+        with Store.init(tmp_path / f"bob{last}") as bob:
+            assert bob.pull(url).entries == 12, last
+            assert all(read(bob, "m.f", n) == {"n": n, "data": noise(700, n)} for n in range(12))
+        for _ in range(3):
+            run(COLLECTOR, tmp_path / "ada", url, 0)
+        assert len(list((tmp_path / f"r{last}").rglob("*.pack"))) < old, last
+        assert not list((tmp_path / f"r{last}").rglob("segments/notices/*")), last
+        with Store.open(tmp_path / "ada") as ada, open_repository(ada, url) as repository:
+            assert verify_remote(repository).findings == [], last
 
 
 def test_what_an_interrupted_push_sent_is_not_sent_again(tmp_path):
@@ -159,6 +202,61 @@ def test_two_who_push_and_one_who_pulls_at_once(tmp_path, url):
         eve.pull(url)
         assert len(keys(eve)) == 91
         assert eve.verify().findings == []
+        with open_repository(eve, url) as repository:
+            assert verify_remote(repository).findings == []
+
+
+# Pushes one result at a time, joining all the while.
+PUSH_EACH = """
+import sys
+from scalable_cas import Store
+from scalable_cas.ops.transfer import compaction
+from tests.transfer.people import fill, noise
+compaction.MOST_LOOSE = 2
+with Store.open(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for n in range(15):
+        fill(store, "m." + sys.argv[3], n, value=noise(900, n), seconds=0.001)
+        store.push(sys.argv[2])
+"""
+
+# Removes what is replaced as soon as it is; what is no push's yet it leaves alone.
+SWEEP = """
+import sys
+from scalable_cas import Store
+from scalable_cas.ops.transfer.remote_gc import execute_remote_gc, plan_remote_gc
+from scalable_cas.ops.transfer.repository import open_repository
+with Store.init(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(12):
+        with open_repository(store, sys.argv[2]) as repository:
+            plan = plan_remote_gc(repository, 0)._replace(condemn=(), sweep=())
+            execute_remote_gc(repository, plan)
+"""
+
+
+def test_two_who_push_and_join_and_two_who_collect_at_once(tmp_path, url):
+    names = ("ada", "bob")
+    for name in names:
+        with Store.init(tmp_path / name) as store:
+            fill(store, "m.first", name)
+            store.push(url)
+    children = [start(PUSH_EACH, tmp_path / name, url, name) for name in names]
+    children += [start(SWEEP, tmp_path / name, url) for name in ("one", "two")]
+    for child in children:
+        assert child.stdout.readline() == "ready\n", finish(child)
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for code, out, err in [finish(child, 240) for child in children]:
+        assert code == 0, (out, err)
+    with Store.init(tmp_path / "eve") as eve:
+        done = eve.pull(url)
+        assert (done.entries, done.lost, done.faults) == (32, (), ())
+        for name in names:
+            assert [read(eve, f"m.{name}", n) for n in range(15)] == [noise(900, n) for n in range(15)]
         with open_repository(eve, url) as repository:
             assert verify_remote(repository).findings == []
 

@@ -1,97 +1,102 @@
-"""Join segments: many small files of a remote become few, so that a remote pushed to ten thousand times is
-still read in a few requests.
+"""Join what many pushes wrote: small packs (`joining`) and segments, so that a remote pushed to ten thousand
+times is still read in a few requests.
 
 Whoever pushes and finds more than `MOST_LOOSE` segments joins them, byte for byte as they were signed, and
 removes the originals if he may. No lock is needed: a joined file is written under the digest of its content
 before anything is removed, and what is removed is exactly what it holds. Two who do it at once write two
-files that hold the same, which harms nobody. Joined files are joined again when together they are as large as
-the next larger one, so their number grows with the logarithm of all, and each segment is written again that
-often.
+files that hold the same, which harms nobody. Joined files are joined again by the rule for packs, so their
+number grows with the logarithm of all, and each segment is written again that often.
 """
 
 from __future__ import annotations
 
 from blake3 import blake3
 
-from scalable_cas.errors import MalformedObject, RemoteError, UntrustedEntry
+from scalable_cas.errors import RemoteError, StoreBusy, StoreReadOnly
 from scalable_cas.format import joined as joins
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.ops.transfer.segments import Changed
+from scalable_cas.ops.transfer.joining import join_packs, prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scalable_cas.ops.transfer.repository import Repository
     from scalable_cas.ops.transfer.segments import Listing
 
-#: Segments that lie by themselves: a reader needs a request for each.
-MOST_LOOSE = 64
+#: Segments that lie by themselves, and with them packs: a reader needs a request for each. Joining them costs
+#: five requests or so, where everything is here; so a push costs less than one more.
+MOST_LOOSE = 8
 #: Bytes of a joined file, from which on it is left as it is.
 LARGEST = 64 << 20
 
 
 class Compacted:
-    """What was joined: ``segments`` in the new file, ``removed`` files that it replaces."""
+    """What was joined: ``packs`` that were made of smaller ones, ``segments`` in the new file, ``removed``
+    files that it replaces.
+    """
 
-    def __init__(self, segments: int, removed: int) -> None:
+    def __init__(self, packs: int, segments: int, removed: int) -> None:
+        self.packs = packs
         self.segments = segments
         self.removed = removed
 
 
 def compact_if_many(repository: Repository) -> Compacted | None:
-    """Join segments if there are many. What fails here is left for the next one who pushes: his own entries
-    are there already.
+    """Join if there is much to join. What fails here is left for the next one who pushes: his own entries are
+    there already.
     """
-    if repository.view.loose <= MOST_LOOSE:
+    # where nobody may delete, joined files stay: then they are made less often, the more there are
+    most = max(MOST_LOOSE, len(repository.view.joined()))
+    if repository.view.unjoined() <= most:
         return None
     try:
-        return compact(repository)
-    except (RemoteError, Changed):
+        return compact(repository, least=most + 1)
+    except (RemoteError, StoreBusy, StoreReadOnly):
         return None
 
 
-def compact(repository: Repository) -> Compacted | None:
-    """Join the loose segments, and the joined files that are not larger than all that comes with them; None
-    if there is nothing to join. Keeps I2: nothing is removed that the new file does not hold.
+def compact(repository: Repository, *, least: int = 2, thorough: bool = False) -> Compacted | None:
+    """Join small packs, the loose segments, and the joined files that are not larger than all that comes with
+    them; None if fewer than ``least`` segments are loose. ``thorough``: join all packs that can be. Keeps I2:
+    nothing is removed that the new file does not hold.
 
     Raises:
         RemoteError: the remote could not be read or written.
-        Changed: others are at it.
+        StoreReadOnly, StoreBusy: the view cannot be written.
     """
     source = repository.source()
-    listing = source.listing(repository.view.joined())
+    repository.view.refresh(source)  # others may have joined meanwhile; and what is new is copied here
+    listing = source.last
+    if not thorough and len(listing.uncovered) < least:
+        return None
+    made = join_packs(repository, thorough=thorough)
+    for number, name, size in made:
+        listing.loose[number] = name, size
+    return _join_segments(repository, listing, len(made))
+
+
+def _join_segments(repository: Repository, listing: Listing, packs: int) -> Compacted:
     chosen = _choose(listing)
     wanted = listing.uncovered.union(*(listing.joined[name] for name in chosen))
-    # what is damaged, or another remote's, stays where it is, for `verify --remote` to name
-    parts = {
-        number: data
-        for number, _, data, found in source.fetch(wanted)
-        if not isinstance(found, (MalformedObject, UntrustedEntry))
-    }
-    if len(parts) < 2:
-        return None
+    # what is damaged there, or another remote's, was never taken over: it stays for `verify --remote` to name
+    parts = {number: data for number in wanted if (data := repository.copy(number)) is not None}
+    if len(parts) < 2 or len(listing.uncovered & parts.keys()) + len(chosen) < 2:
+        return Compacted(packs, 0, 0)
     data = joins.pack(parts)
     name: bytes = blake3(data).digest()
     repository.remote.put(layout.joined_name(name), data)
+    repository.view.note_joined(name, parts)
     covered = [file for number, (file, _) in listing.loose.items() if number in parts]
     held = [other for other in chosen if other != name and parts.keys() >= set(listing.joined[other])]
     covered += map(layout.joined_name, held)
     try:
         repository.remote.delete(covered)
     except RemoteError:  # whoever may only add leaves them: readers do not read what is in a joined file
-        return Compacted(len(parts), 0)
-    return Compacted(len(parts), len(covered))
+        return Compacted(packs, len(parts), 0)
+    return Compacted(packs, len(parts), len(covered))
 
 
 def _choose(listing: Listing) -> list[bytes]:
-    """The joined files that go into the new one: the smallest, as long as the next is not more than twice as
-    large as all that would come with it. So the sizes of those that are left grow geometrically.
-    """
+    """The joined files that go into the new one, the smallest first."""
     size = sum(listing.loose[number][1] for number in listing.uncovered)
-    chosen = []
-    for name in sorted(listing.joined, key=lambda name: (listing.sizes[name], name)):
-        length = listing.sizes[name]
-        if length > 2 * size or size + length > LARGEST:
-            break
-        chosen.append(name)
-        size += length
-    return chosen
+    names = sorted(listing.joined.keys() - listing.needless, key=lambda name: (listing.sizes[name], name))
+    return names[: prefix([listing.sizes[name] for name in names], LARGEST, size)]

@@ -9,18 +9,10 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from scalable_cas.errors import (
-    CorruptObject,
-    MalformedObject,
-    ObjectNotFound,
-    ObjectUnreadable,
-    UntrustedEntry,
-)
+from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import joined as joins
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.format import segment as segments
 from scalable_cas.format.pack import assemble
-from scalable_cas.storage import signing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +23,9 @@ if TYPE_CHECKING:
 def mend_packs(repository: Repository) -> int:
     """Put back the damaged packs of which this store has all objects; returns how many those are."""
     view = repository.view
-    lost = view.damaged()
+    damaged = view.damaged()
+    elsewhere = view.has_all(sorted(damaged))
+    lost = {oid: there for oid, there in damaged.items() if oid not in elsewhere}
     holders = {holder for there in lost.values() for holder in there if holder}
     mended = 0
     for holder, places in view.in_pack(holders).items():
@@ -63,9 +57,9 @@ def mend_segments(repository: Repository) -> int:
         number, id_ = layout.segment_number(name), layout.joined_id(name)
         data = None
         if number is not None:
-            data = _copy(repository, number)
+            data = repository.copy(number)
         elif id_ is not None and id_ in joined:
-            parts = {part: _copy(repository, part) for part in joined[id_]}
+            parts = {part: repository.copy(part) for part in joined[id_]}
             whole = {part: copy for part, copy in parts.items() if copy is not None}
             packed = joins.pack(whole)
             data = packed if blake3(packed).digest() == id_ else None
@@ -75,14 +69,3 @@ def mend_segments(repository: Repository) -> int:
     if mended:
         repository.view.note_files({name: "" for name in bad if name not in mended})
     return len(mended)
-
-
-def _copy(repository: Repository, number: bytes) -> bytes | None:
-    data = repository.view.copy(number)
-    if data is None:
-        return None
-    try:  # a row of the index has no checksum of its own
-        segments.unpack(data, remote_id=repository.remote_id, verify=signing.verify)
-    except (MalformedObject, UntrustedEntry):
-        return None
-    return data

@@ -64,7 +64,7 @@ class Packing:
         pieces: list[tuple[bytes, bytes]] = []
         heads: dict[bytes, Wanted] = {}
         size = FRAME_BYTES
-        for item, data in self._read(wanted):
+        for item, data in self.read(wanted):
             more = len(data) + ROW_BYTES
             if pieces and size + more > TARGET:
                 yield _upload(pieces, heads)
@@ -75,7 +75,7 @@ class Packing:
         if pieces:
             yield _upload(pieces, heads)
 
-    def _read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+    def read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
         """The bytes of objects, checked. Those in one pack here are taken out of it together: reading it once
         is quicker than opening it for each.
         """

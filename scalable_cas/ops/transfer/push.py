@@ -8,7 +8,6 @@ sending them again. A segment becomes visible whole, so others see an entry with
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from scalable_cas import clock
@@ -16,18 +15,18 @@ from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable,
 from scalable_cas.format import record as records
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import segment as segments
-from scalable_cas.format.segment import ObjectPlace, Segment
+from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.compaction import compact_if_many
 from scalable_cas.ops.transfer.mending import mend_packs, mend_segments
 from scalable_cas.ops.transfer.packing import Packing, Upload
 from scalable_cas.ops.transfer.push_plan import Batch, PushPlan, facts
 from scalable_cas.ops.transfer.remote_gc import settle
-from scalable_cas.store import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from scalable_cas.format.segment import ObjectPlace
     from scalable_cas.ops.transfer.repository import Repository
 
     Progress = Callable[[int, int], None]
@@ -236,25 +235,11 @@ class _Pushing:
             packed.append(_anonymous(record) if entry.foreign else record)
         places = list(sent.values())
         for part in _parts(packed, places):
-            self._put_segment(part)
+            commit(self._repository, *part)
         self._view.note_good(places)
         self._view.forget_sent(sorted({place.holder or place.oid for place in places}))
         self._entries += len(packed)
         self._objects += len(places)
-
-    def _put_segment(self, part: tuple[list[bytes], list[ObjectPlace]]) -> None:
-        key = trust.own_key()
-        now = clock.now_ns()
-        segment = Segment(
-            self._repository.remote_id, key.public, os.urandom(16), now, tuple(part[0]), tuple(part[1])
-        )
-        data = segments.pack(segment, key.sign)
-        if not self._remote.put(layout.segment_name(now, segment.nonce), data):
-            raise RemoteError(
-                self._repository.url, "", "a random name is taken; is the system's randomness broken?"
-            )
-        self._view.ingest(segment, data)
-        self._view.loose += 1
 
 
 def _without(repository: Repository, batch: Batch) -> Batch:

@@ -1,5 +1,5 @@
-"""Verify a remote: read all that its segments name, and say what is wrong and what that affects. Changes
-nothing there; what is wrong is remembered here, so that the next push sends it again.
+"""Verify a remote: read every object that its segments name, and say what is wrong and what that affects.
+Changes nothing there; what is wrong is remembered here, so that the next push sends it again.
 
 A damaged copy of an object that has another one that is whole is no fault: readers take that. So is no file
 that no segment names: a push may be under way, and a collector removes what an interrupted one left.
@@ -84,7 +84,9 @@ class _Checking:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._remote = repository.remote
-        self._files: dict[bytes, dict[bytes, ObjectPlace]] = {}  # holder or own name -> places by object
+        self._places: dict[bytes, list[tuple[int, ObjectPlace]]] = {}  # by object, with the segment's time
+        self._files: dict[bytes, list[ObjectPlace]] = {}  # holder or own name -> places to look at
+        self._ends: dict[bytes, int] = {}  # where the last object of a pack ends
         self._users: dict[bytes, list[str]] = {}
         self._parents: dict[bytes, list[bytes]] = {}
         self._seen: dict[bytes, list[_Seen]] = {}
@@ -118,7 +120,9 @@ class _Checking:
 
     def _add(self, segment: Segment, latest: dict[bytes, tuple[int, bytes, str]]) -> None:
         for place in segment.places:
-            self._files.setdefault(place.holder or place.oid, {})[place.oid] = place
+            self._places.setdefault(place.oid, []).append((segment.created, place))
+            end = place.offset + place.length
+            self._ends[place.holder] = max(end, self._ends.get(place.holder, 0))
         for packed in segment.records:
             try:
                 type_, rowkey, oid, created, function = records.brief(packed)
@@ -128,22 +132,41 @@ class _Checking:
                 latest[rowkey] = created, oid, function
 
     def read_objects(self, progress: Progress | None) -> None:
-        """Read every pack and every large object that a segment names."""
-        files = sorted(self._files)
-        for count, found in enumerate(self._repository.crew.map(self._check, files), 1):
-            for item in found:
-                self._seen.setdefault(item.place.oid, []).append(item)
-                for child in item.children:
-                    self._parents.setdefault(child, []).append(item.place.oid)
-                self.result.bytes += item.place.length
-            if progress is not None:
-                progress(count, len(files))
+        """Read every object where readers do, at the place that the youngest segment names, and of those that
+        are not whole there the others: what joined packs have replaced need not be whole, nor be there.
+        """
+        waiting = {oid: _youngest_first(there) for oid, there in self._places.items()}
+        done = total = 0
+        while waiting:
+            self._files = {}
+            for there in waiting.values():
+                place = there.pop(0)
+                self._files.setdefault(place.holder or place.oid, []).append(place)
+            total += len(self._files)
+            for found in self._repository.crew.map(self._check, sorted(self._files)):
+                self._note(found)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            whole = {
+                oid
+                for oid in waiting
+                if any(not item.fault and item.place.holder not in self._odd for item in self._seen[oid])
+            }
+            waiting = {oid: there for oid, there in waiting.items() if there and oid not in whole}
+
+    def _note(self, found: list[_Seen]) -> None:
+        for item in found:
+            self._seen.setdefault(item.place.oid, []).append(item)
+            for child in item.children:
+                self._parents.setdefault(child, []).append(item.place.oid)
+            self.result.bytes += item.place.length
 
     def _check(self, holder: bytes) -> list[_Seen]:
-        places = list(self._files[holder].values())
+        places = self._files[holder]
         if not places[0].holder:
             return [self._check_big(places[0])]
-        end = max(place.offset + place.length for place in places)
+        end = self._ends[holder]  # of all of them, not only of those that are wanted from here
         try:
             # the table comes after the objects, and takes less than they do
             data = self._remote.get(layout.pack_name(holder), largest=2 * end + (1 << 20))
@@ -203,6 +226,14 @@ class _Checking:
             queue.extend(fresh)
         more = (f"and {len(found) - NAMED} more",) if len(found) > NAMED else ()
         return tuple(sorted(found)[:NAMED]) + more
+
+
+def _youngest_first(there: list[tuple[int, ObjectPlace]]) -> list[ObjectPlace]:
+    """Places as readers try them, each file once."""
+    found: dict[bytes, ObjectPlace] = {}
+    for _, place in sorted(there, key=lambda item: (-item[0], item[1].holder)):
+        found.setdefault(place.holder, place)
+    return list(found.values())
 
 
 def _elsewhere(there: list[_Seen], holder: bytes) -> bool:

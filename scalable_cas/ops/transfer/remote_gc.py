@@ -1,5 +1,6 @@
-"""Collect garbage in a remote: files that no segment names, which interrupted pushes leave behind, and
-segments that are in a joined file too. See docs/reference/remote-layout-v1.md, section 7.
+"""Collect garbage in a remote: files that no segment names, which interrupted pushes leave behind, packs
+that joined ones have replaced, and segments that are in a joined file too. See
+docs/reference/remote-layout-v1.md, section 7.
 
 The problem: nobody is locked out, so a push may be about to name what is named by no segment yet, and a file
 does not tell how old it is on every service. What we do, in two phases: what nobody names is *condemned* by a
@@ -8,6 +9,11 @@ that is over is *swept*: a second notice says so, all segments are read once mor
 by then is kept. A push that wrote a file of a condemned name looks, after its segment is written, for such a
 second notice: without one, any sweep that begins later sees the segment; with one, the push waits for its
 end, and looks whether its file is still there (`settle`).
+
+A pack whose objects lie in younger ones, too, needs no such care: who relies on its objects finds them
+there. Only readers want it whose view is older than the younger pack, so it stays for the grace period from
+then on. A notice of the second kind goes before it is removed, too, so that of two collectors no one counts
+on what the other removes, and each object is checked where it lies now (`remote_needs`).
 
 A segment that cannot be read stops all this: whoever deletes must not guess.
 """
@@ -18,23 +24,24 @@ import os
 from typing import NamedTuple
 
 from scalable_cas import clock
-from scalable_cas.errors import MalformedObject, ScalableCasError, UntrustedEntry
+from scalable_cas.errors import ScalableCasError
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.ops.transfer.segments import Changed
+from scalable_cas.ops.transfer.compaction import compact
+from scalable_cas.ops.transfer.joining import choose
+from scalable_cas.ops.transfer.remote_needs import Needs, files_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from scalable_cas.format.remote_layout import Notice
     from scalable_cas.ops.transfer.repository import Repository
-    from scalable_cas.ops.transfer.segments import Listing
 
 #: Seconds between condemning and sweeping: longer than any push runs, and than a laptop sleeps in one.
 GRACE = 7 * 86_400
 #: How long a push waits for the end of a sweep (seconds). One that takes longer was killed, or is stopped.
 SWEEP_SECONDS = 120.0
-ATTEMPTS = 5
+#: Files of one notice: 3.5 MB of it.
+MOST_ANNOUNCED = 50_000
 
 
 class UnreadableSegments(ScalableCasError):
@@ -50,13 +57,16 @@ class UnreadableSegments(ScalableCasError):
 
 
 class RemoteGcPlan(NamedTuple):
-    """What a collection would do: the names of files to ``condemn`` and to ``sweep``, of ``segments`` that
-    are joined and can go, and of ``notices`` that are done with; ``waiting``: condemned files whose time has
-    not come; ``bytes`` that sweeping frees.
+    """What a collection would do: how many small packs to ``join``; the names of files to ``condemn`` and to
+    ``sweep``, of packs to remove because others have ``replaced`` them, of ``segments`` that are joined and
+    can go, and of ``notices`` that are done with; ``waiting``: files whose time has not come; ``bytes`` that
+    are freed.
     """
 
+    join: int
     condemn: tuple[str, ...]
     sweep: tuple[str, ...]
+    replaced: tuple[str, ...]
     segments: tuple[str, ...]
     notices: tuple[str, ...]
     waiting: int
@@ -69,38 +79,46 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
     Raises:
         RemoteError: the remote could not be read. UnreadableSegments: nobody knows what is garbage.
         StoreVersionError: the remote uses a feature that gc must know.
+        StoreReadOnly, StoreBusy: the view cannot be brought up to date.
     """
     repository.format.check("gc", repository.url)
-    listing, named = _named(repository)
+    repository.refresh()
+    join = sum(len({place.holder for _, place in group}) for group in choose(repository))
+    needs = _needs(repository)
     now = clock.now_ns()
     condemned: dict[str, int] = {}
-    for notice in listing.notices.values():
-        for name in _files(notice):
+    for notice in needs.listing.notices.values():
+        for name in files_of(notice):
             condemned[name] = min(notice.at, condemned.get(name, notice.at))
-    fresh, due, waiting, size = [], [], 0, 0
-    unnamed: set[str] = set()
-    for prefix in (layout.PACKS, layout.BIGS):
-        for file in repository.remote.list(prefix):
-            if file.name in named or (layout.pack_id(file.name) or layout.big_id(file.name)) is None:
-                continue
-            unnamed.add(file.name)
-            if file.name not in condemned:
-                fresh.append(file.name)
-            # not by a clock that has jumped back since, either
-            elif 0 <= now - condemned[file.name] >= grace * 1e9:
-                due.append(file.name)
-                size += file.size
-            else:
-                waiting += 1
-    swept = set(due)
-    done = [name for name, notice in listing.notices.items() if not (_files(notice) & unnamed) - swept]
-    joined = set().union(*listing.joined.values())
-    covered = [name for number, (name, _) in listing.loose.items() if number in joined]
-    return RemoteGcPlan(tuple(fresh), tuple(due), tuple(sorted(covered)), tuple(sorted(done)), waiting, size)
+
+    def due(since: int) -> bool:  # not by a clock that has jumped back since, either
+        return 0 <= now - since >= grace * 1e9
+
+    fresh = sorted(needs.orphans - condemned.keys())
+    swept = {name for name in needs.orphans & condemned.keys() if due(condemned[name])}
+    replaced = {name for name, since in needs.replaced.items() if due(since)}
+    done = [
+        name
+        for name, notice in needs.listing.notices.items()
+        if not (files_of(notice) & needs.orphans) - swept
+    ]
+    joined = set().union(*needs.listing.joined.values())
+    covered = [name for number, (name, _) in needs.listing.loose.items() if number in joined]
+    covered += map(layout.joined_name, needs.listing.needless)
+    return RemoteGcPlan(
+        join=join,
+        condemn=tuple(fresh),
+        sweep=tuple(sorted(swept)),
+        replaced=tuple(sorted(replaced)),
+        segments=tuple(sorted(covered)),
+        notices=tuple(sorted(done)),
+        waiting=len(needs.orphans) - len(fresh) - len(swept) + len(needs.replaced) - len(replaced),
+        bytes=sum(needs.there[name] for name in swept | replaced),
+    )
 
 
 def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPlan:
-    """Carry out a plan, and return what was done. Keeps I2: what a segment names by now is left.
+    """Carry out a plan, and return what was done. Keeps I2: what a segment needs by now is left.
 
     Raises:
         RemoteError: the remote could not be read or written; what was done so far is right.
@@ -109,23 +127,39 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
     remote = repository.remote
     if plan.condemn:
         _announce(repository, "condemned", plan.condemn)
-    swept: tuple[str, ...] = ()
-    if plan.sweep:
-        notice = _announce(repository, "sweeping", plan.sweep)
-        try:
-            _, named = _named(repository)
-            swept = tuple(name for name in plan.sweep if name not in named)
-            remote.delete(swept)
-        finally:
-            remote.delete([notice])
+    names = (*plan.sweep, *plan.replaced)
+    swept: set[str] = set()
+    freed = 0
+    for at in range(0, len(names), MOST_ANNOUNCED):
+        removed = _sweep(repository, set(names[at : at + MOST_ANNOUNCED]))
+        swept |= removed.keys()
+        freed += sum(removed.values())
     if plan.segments:
-        _, named = _named(repository)  # reads each joined file: what goes is certain to be there
+        _needs(repository)  # reads each joined file: what goes is certain to be there
         remote.delete(plan.segments)
     remote.delete(plan.notices)
-    return plan._replace(sweep=swept, bytes=plan.bytes if swept == plan.sweep else 0)
+    compact(repository, thorough=True)
+    return plan._replace(
+        sweep=tuple(name for name in plan.sweep if name in swept),
+        replaced=tuple(name for name in plan.replaced if name in swept),
+        bytes=freed,
+    )
 
 
-def _announce(repository: Repository, phase: str, names: Sequence[str]) -> str:
+def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
+    """Remove those of some files that are not needed by now; returns them, with their sizes."""
+    notice = _announce(repository, "sweeping", names)
+    try:
+        needs = _needs(repository)
+        found = names & needs.orphans
+        found |= needs.proven(names & needs.replaced.keys())
+        repository.remote.delete(sorted(found))
+        return {name: needs.there[name] for name in found}
+    finally:
+        repository.remote.delete([notice])
+
+
+def _announce(repository: Repository, phase: str, names: Iterable[str]) -> str:
     packs = frozenset(found for name in names if (found := layout.pack_id(name)) is not None)
     bigs = frozenset(found for name in names if (found := layout.big_id(name)) is not None)
     file = layout.notice_name(os.urandom(16))
@@ -133,30 +167,12 @@ def _announce(repository: Repository, phase: str, names: Sequence[str]) -> str:
     return file
 
 
-def _files(notice: Notice) -> set[str]:
-    return {layout.pack_name(name) for name in notice.packs} | {layout.big_name(name) for name in notice.bigs}
-
-
-def _named(repository: Repository) -> tuple[Listing, set[str]]:
-    """The files that some segment names, read from the segments themselves."""
-    source = repository.source()
-    for _ in range(ATTEMPTS):
-        listing = source.listing({})
-        faults = sorted(listing.faults)
-        named: set[str] = set()
-        try:
-            for _, name, _, found in source.fetch(listing.live):
-                if isinstance(found, (MalformedObject, UntrustedEntry)):
-                    faults.append(name)
-                    continue
-                for place in found.places:
-                    named.add(layout.pack_name(place.holder) if place.holder else layout.big_name(place.oid))
-        except Changed:
-            continue
-        if faults:
-            raise UnreadableSegments(repository.url, faults)
-        return listing, named
-    raise source.busy()
+def _needs(repository: Repository) -> Needs:
+    needs = Needs(repository)
+    needs.read()
+    if needs.faults:
+        raise UnreadableSegments(repository.url, needs.faults)
+    return needs
 
 
 def settle(repository: Repository, names: set[bytes]) -> set[bytes]:

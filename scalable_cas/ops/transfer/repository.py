@@ -13,9 +13,11 @@ from scalable_cas.errors import (
     NothingFound,
     RemoteError,
     RemoteFileMissing,
+    UntrustedEntry,
 )
 from scalable_cas.format import layout as store_layout
 from scalable_cas.format import remote_layout as layout
+from scalable_cas.format import segment as segments
 from scalable_cas.ops.transfer.parallel import JOBS, Crew
 from scalable_cas.ops.transfer.segments import Source
 from scalable_cas.ops.transfer.view import View
@@ -76,6 +78,19 @@ class Repository:
             RemoteError: the remote could not be read. StoreReadOnly, StoreBusy: the index cannot be written.
         """
         return 0 if self.absent else self.view.refresh(self.source())
+
+    def copy(self, number: bytes) -> bytes | None:
+        """The bytes of a segment that was read from it or written to it, whose signature was checked then;
+        None if they are not here as they were.
+        """
+        data = self.view.copy(number)
+        if data is None:
+            return None
+        try:  # a row of the index has no checksum of its own
+            found = segments.unpack(data, remote_id=self.remote_id, verify=None)
+        except (MalformedObject, UntrustedEntry):
+            return None
+        return data if found.nonce == number else None
 
 
 def open_repository(

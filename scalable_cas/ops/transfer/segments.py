@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     Verify = Callable[[bytes, bytes, bytes], bool]
     Found = Segment | MalformedObject | UntrustedEntry
 
-#: The first read of a joined file: head, and the table of 2,000 segments, in one request.
-FIRST_READ = 64 << 10
 #: Wanted pieces of a file that are nearer to each other are read in one request: on a connection of 10 MB/s
 #: as long as a request's 25 ms take.
 GAP = 256 << 10
+#: The first read of a joined file: head and table, and of a short one all the rest, in one request.
+FIRST_READ = GAP
 #: A piece that is read in one request is not longer, unless a segment is.
 LONGEST_READ = 32 << 20
 NOTICE_BYTES = 16 << 20
@@ -61,6 +61,17 @@ class Listing:
         """The numbers of the loose segments that are not in a joined file."""
         return set(self.loose).difference(*self.joined.values())
 
+    @property
+    def needless(self) -> set[bytes]:
+        """The joined files all of whose segments are in one larger one: who wrote that may not delete."""
+        sets = [(set(numbers), name) for name, numbers in self.joined.items()]
+        sets.sort(key=lambda item: len(item[0]))
+        return {
+            name
+            for at, (mine, name) in enumerate(sets)
+            if any(mine < other for other, _ in reversed(sets[at + 1 :]))
+        }
+
 
 class _Read:
     """One request: ``wanted`` (number, offset and length in the piece) of a piece of a file."""
@@ -82,8 +93,9 @@ class Source:
         self._remote_id = remote_id
         self._verify = verify
         self._crew = crew
-        self._listing = Listing()
+        self.last = Listing()  # what was listed last
         self._parts: dict[bytes, tuple[joins.Part, ...]] = {}
+        self._short: dict[str, bytes] = {}  # joined files that were read whole for their tables
 
     def busy(self) -> RemoteError:
         """What to raise if listing and reading never agree."""
@@ -115,7 +127,7 @@ class Source:
         for name, notice in zip(notices, self._crew.map(self._notice, notices), strict=True):
             if notice is not None:
                 found.notices[name] = notice
-        self._listing = found
+        self.last = found
         return found
 
     def _tables(
@@ -142,6 +154,8 @@ class Source:
             if more > 0:
                 start += self._remote.get(name, largest=more, offset=len(start), length=more)
             parts = self._parts[joined] = joins.unpack_table(start, size)
+            if len(start) == size:
+                self._short[name] = start
         return parts
 
     def _notice(self, name: str) -> Notice | None:
@@ -166,7 +180,7 @@ class Source:
                 yield number, name, data, item
 
     def _reads(self, wanted: set[bytes]) -> Iterator[_Read]:
-        listing = self._listing
+        listing = self.last
         for number in wanted & listing.uncovered:
             name, size = listing.loose[number]
             yield _Read(name, 0, size, [(number, 0, size)])
@@ -182,7 +196,7 @@ class Source:
         name = layout.joined_name(joined)
         read: _Read | None = None
         try:
-            parts = self._table(joined, self._listing.sizes[joined])
+            parts = self._table(joined, self.last.sizes[joined])
         except RemoteFileMissing as error:
             raise Changed from error
         for part in parts:
@@ -206,8 +220,12 @@ class Source:
                 (number, b"", MalformedObject("segment", f"{length} bytes are more than one may have"))
                 for number, _, length in read.wanted
             ]
+        short = self._short.pop(read.name, None)
         for attempt in range(2):  # what was damaged on its way is whole the second time
-            data = self._data(read)
+            if short is None or attempt:
+                data = self._data(read)
+            else:
+                data = short[read.offset : read.offset + read.length]
             found = []
             for number, offset, length in read.wanted:
                 piece = data[offset : offset + length]

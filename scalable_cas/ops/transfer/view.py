@@ -13,24 +13,27 @@ is thrown away and read anew: a row that says "it is there" about what is not wo
 from __future__ import annotations
 
 import threading
+from functools import partial
+from itertools import islice
 
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, UntrustedEntry
-from scalable_cas.format import record as records
+from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import view_rows as rows
+from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning
 from scalable_cas.ops.transfer.segments import Changed, Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scalable_cas.format.remote_layout import Notice
     from scalable_cas.format.segment import ObjectPlace, Segment
     from scalable_cas.storage.index import Changes
     from scalable_cas.store.core import StoreCore
 
-#: Rows written in one transaction: some ms, which is how long a neighbour may have to wait.
-BATCH = 5000
+#: Small packs that are looked at together: 50 ms.
+MOST_SMALL_PACKS = 4096
 #: How often a listing is made anew because what it named was joined or collected meanwhile.
 ATTEMPTS = 5
 
@@ -47,7 +50,7 @@ class View:
         self.remote_id = remote_id
         self.faults: dict[str, str] = {}
         self.notices: tuple[Notice, ...] = ()
-        self.loose = 0  # segments that are not joined with others
+        self._unjoined: int | None = None  # as far as it was counted
         self._bad: set[bytes] = {key[9:] for key, _ in self._scan(rows.BAD)}
         self._condemned: frozenset[bytes] = frozenset()
         self._mutex = threading.Lock()
@@ -140,6 +143,31 @@ class View:
             return float("inf")
         return abs(clock.now_ns() - int.from_bytes(row, "big")) / 1e9
 
+    def unjoined(self) -> int:
+        """How many segments are not joined with others."""
+        if self._unjoined is None:
+            joined: set[bytes] = set().union(*self.joined().values())
+            self._unjoined = sum(1 for key, _ in self._scan(rows.SEGMENT) if key[9:] not in joined)
+        return self._unjoined
+
+    def small_packs(self) -> dict[bytes, list[tuple[int, ObjectPlace]]]:
+        """Of each small pack the objects that are read from it and are not known to be bad there, in their
+        order: each one's place, and when the segment was written that says so (ns).
+        """
+        found: dict[bytes, list[tuple[int, ObjectPlace]]] = {}
+        # an enemy could name half a million; they come in no order, so all have their turn
+        for key, row in islice(self._scan(rows.PACK), MOST_SMALL_PACKS):
+            holder, oids = key[9:], rows.names(row)
+            there = self._store.index.view_rows([self.key(rows.OBJECT, oid) for oid in oids])
+            places = [
+                (rows.since(item), rows.places(oid, item)[0])
+                for oid, item in zip(oids, there, strict=True)
+                if item and rows.home(item) == holder
+            ]
+            good = [item for item in places if not self.is_bad(item[1])]
+            found[holder] = sorted(good, key=lambda item: item[1].offset)
+        return found
+
     # --- learning --------------------------------------------------------------------------------------
 
     def refresh(self, source: Source) -> int:
@@ -167,8 +195,9 @@ class View:
             raise source.busy()
         self.faults |= listing.faults
         self.notices = tuple(listing.notices.values())
+        odd = sum(1 for name in self.faults if layout.segment_number(name) in listing.uncovered)
+        self._unjoined = len(listing.uncovered) - odd
         self._condemned = frozenset().union(*(notice.packs | notice.bigs for notice in self.notices))
-        self.loose = len(listing.uncovered)
         joined = {self.key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
         stale = [key for key, _ in self._scan(rows.JOINED) if key not in joined]
         now = clock.now_ns().to_bytes(8, "big")
@@ -187,15 +216,28 @@ class View:
             for key, row in self._scan(rows.JOINED)
         }
 
+    def note_joined(self, name: bytes, numbers: Iterable[bytes]) -> None:
+        """Remember a joined file that was written, and the segments in it."""
+        row = {self.key(rows.JOINED, name): b"".join(sorted(numbers))}
+        self._unjoined = None
+        self._store.index.write(lambda changes: changes.put_sorted("views", row))
+
     def _read(self, source: Source, wanted: set[bytes]) -> int:
         new = 0
         self.faults = {}
+        waiting: list[Learning] = []
+        total = size = 0
         for _, name, data, found in source.fetch(wanted):
             if isinstance(found, (MalformedObject, UntrustedEntry)):
                 self.faults[name] = found.reason
-            else:
-                self.ingest(found, data)
-                new += 1
+                continue
+            new += 1
+            waiting.append(Learning(self.key, found, data))
+            total, size = total + waiting[-1].total, size + len(data)
+            if total > BATCH or size > BATCH_BYTES:
+                self._learn(waiting)
+                waiting, total, size = [], 0, 0
+        self._learn(waiting)
         return new
 
     def ingest(self, segment: Segment, data: bytes) -> None:
@@ -203,19 +245,33 @@ class View:
         several entries of one key the youngest counts, of equally old ones that with the greater name; so all
         readers agree, in whatever order they read.
         """
-        created = rows.sane_time(segment.created)
-        origin = records.origin_of(segment.signer)
-        total = max(len(segment.records), len(segment.places))
-        for at in range(0, max(total, 1), BATCH):
-            batch = _Rows(self, origin, created, segment, data, at)
-            self._store.index.write(batch.write)
+        self._learn([Learning(self.key, segment, data)])
+        self._unjoined = None if self._unjoined is None else self._unjoined + 1
+
+    def _learn(self, found: Sequence[Learning]) -> None:
+        """Small ones in one transaction, because each takes a flush; a large one in several."""
+        if len(found) == 1:
+            for at in range(0, max(found[0].total, 1), BATCH):
+                self._store.index.write(partial(found[0].write, first=at))
+            return
+
+        def change(changes: Changes) -> None:
+            for item in found:
+                for at in range(0, max(item.total, 1), BATCH):
+                    item.write(changes, at)
+
+        if found:
+            self._store.index.write(change)
 
     def forget(self, live: set[bytes]) -> None:
         """Throw away what is known of the remote, but for what is known to be wrong with it, uploads, and the
         copies of the segments that are ``live``: one of these may be damaged there, and only a copy mends it.
         The segments last: if this is cut short, the next refresh finds that they are gone, and begins again.
         """
-        letters = (rows.OBJECT, rows.ENTRY, rows.RECORD, rows.FUNCTION, rows.JOINED, rows.COPY, rows.SEGMENT)
+        letters = (
+            *(rows.OBJECT, rows.PACK, rows.ENTRY, rows.RECORD, rows.FUNCTION),
+            *(rows.JOINED, rows.COPY, rows.SEGMENT),
+        )
         for letter in letters:
             keys: list[bytes] = []
             for key, _ in self._scan(letter):
@@ -298,55 +354,3 @@ class View:
     def forget_sent(self, holders: Sequence[bytes]) -> None:
         """A segment names them now, or they are not there after all."""
         self._drop([self.key(rows.SENT, holder) for holder in holders])
-
-
-class _Rows:
-    """The rows of some of the records and places of a segment, from number ``first`` on."""
-
-    def __init__(
-        self, view: View, origin: str, created: int, segment: Segment, data: bytes, first: int
-    ) -> None:
-        self._key = view.key
-        self._origin = origin
-        self._created = created
-        self._segment = segment
-        self._data = data
-        self._first = first
-
-    def write(self, changes: Changes) -> None:
-        """Add them, in one transaction."""
-        first, end = self._first, self._first + BATCH
-        new = self._places(changes, self._segment.places[first:end])
-        new |= self._entries(changes, self._segment.records[first:end])
-        if end >= max(len(self._segment.records), len(self._segment.places)):
-            # only now: a segment of which half is there is not known
-            new[self._key(rows.COPY, self._segment.nonce)] = self._data
-            new[self._key(rows.SEGMENT, self._segment.nonce)] = b""
-        changes.put_sorted("views", new)
-
-    def _places(self, changes: Changes, found: Sequence[ObjectPlace]) -> dict[bytes, bytes]:
-        new: dict[bytes, bytes] = {}
-        for place in found:
-            key = self._key(rows.OBJECT, place.oid)
-            before = new.get(key) or changes.view_row(key)
-            new[key] = rows.add_place(before, place, self._created)
-        return new
-
-    def _entries(self, changes: Changes, found: Sequence[bytes]) -> dict[bytes, bytes]:
-        new: dict[bytes, bytes] = {}
-        for packed in found:
-            try:
-                type_, rowkey, oid, created, function = records.brief(packed)
-            except MalformedObject:  # signed nonsense is skipped; what is not here is computed
-                continue
-            if type_ != records.REF:
-                continue
-            key = self._key(rows.ENTRY, rowkey)
-            before = new.get(key) or changes.view_row(key)
-            mine = rows.sane_time(created), oid
-            if before is not None and rows.unpack_entry(before) >= mine:
-                continue
-            new[key] = rows.pack_entry(*mine)
-            new[self._key(rows.RECORD, rowkey)] = rows.pack_record(self._origin, packed)
-            new[self._key(rows.FUNCTION, rowkey[:8])] = function.encode("utf-8", "surrogatepass")
-        return new
