@@ -81,7 +81,9 @@ def runs(objects: Objects, wanted: Sequence[Wanted]) -> tuple[list[Run], list[Wa
     run, end = None, 0
     unpack, length = rows.PACKED_OBJECT.unpack, rows.PACKED_OBJECT.size
     data = objects.index.object_data([oid for oid, _, _ in wanted]) if objects.index is not None else ()
+    expected = objects.expected
     for item, row in zip_longest(wanted, data):
+        row = row or expected.get(item[0])  # noqa: PLW2901
         if row is None or len(row) != length:
             others.append(item)
             continue

@@ -59,7 +59,7 @@ class PackStream:
             self._hash.update(part)
         self.size += size
 
-    def add(self, objects: Sequence[tuple[bytes, bytes, Part, int]]) -> None:
+    def add(self, objects: Sequence[tuple[bytes, Part, Part, int]]) -> None:
         """Append encoded objects: (name, header, payload, CRC-32 of both). The caller names none twice."""
         at = self.size
         parts: list[Part] = []
