@@ -178,10 +178,10 @@ def stream(objects: Objects, oid: bytes, listed: ChunkList, threads: int) -> Ite
     room = bytearray()
     with Packfiles(objects) as files:
         reader = _Reader(objects, oid, files, threads)
-        for group in groups(listed):
+        for group in groups(listed, WINDOW if threads > 1 else RUN_BYTES):
             size = sum(length for _, length in group)
             if len(room) < size:
-                room = bytearray(size)
+                room = bytearray(size + (size >> 3))  # the next may be a little larger: new memory is slow
             part = memoryview(room)[:size]
             reader.fill(group, part)
             yield part
@@ -234,14 +234,14 @@ def blame(objects: Objects, oid: bytes, listed: ChunkList) -> NoReturn:
     raise CorruptObject(oid.hex(), "its chunks make up another content")
 
 
-def groups(listed: ChunkList) -> Iterator[list[Chunk]]:
-    """The chunks of a blob, some megabytes at a time."""
+def groups(listed: ChunkList, size: int = WINDOW) -> Iterator[list[Chunk]]:
+    """The chunks of a blob, about ``size`` bytes at a time."""
     group: list[Chunk] = []
     total = 0
     for chunk in listed.chunks:
         group.append(chunk)
         total += chunk[1]
-        if total >= WINDOW:
+        if total >= size:
             yield group
             group, total = [], 0
     if group:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import NamedTuple
 from zlib import crc32
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
@@ -71,6 +72,26 @@ class Checked:
         self.content = content
         self.children = children
         self.listed = listed
+
+
+class Piece(NamedTuple):
+    """An encoded object: the bytes from ``start`` to ``end`` of some memory. What lies side by side there is
+    written in one go.
+    """
+
+    memory: memoryview
+    start: int
+    end: int
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes themselves."""
+        return self.memory[self.start : self.end]
+
+
+def alone(data: bytes) -> Piece:
+    """An encoded object that came by itself."""
+    return Piece(memoryview(data), 0, len(data))
 
 
 def check(oid: bytes, data: Buffer) -> Checked:
@@ -157,7 +178,7 @@ def _bounded(oid: bytes, head: Header) -> Header:
 
 
 def place_all(
-    objects: Objects, items: Sequence[tuple[Header, Buffer]], *, absent: bool = False
+    objects: Objects, items: Sequence[tuple[Header, Piece]], *, absent: bool = False
 ) -> dict[bytes, Placed]:
     """Put checked objects in place, each name once. New small ones become a pack if they are many; a whole
     copy that is there is kept, a damaged one replaced. ``absent``: the caller has looked, and found none.
@@ -166,9 +187,9 @@ def place_all(
         StoreReadOnly: they cannot be written.
     """
     placed: dict[bytes, Placed] = {}
-    small: list[tuple[Header, Buffer]] = []
+    small: list[tuple[Header, Piece]] = []
     known = {} if absent else objects.known([head.oid for head, _ in items])
-    for head, data in items:
+    for head, piece in items:
         # One that only the table of a pack knows is written again: to ask all tables for each would take
         # longer than the rest.
         loose = not absent and objects.loose.stat(head.oid) is not None
@@ -176,11 +197,11 @@ def place_all(
         if there is not None:
             placed[head.oid] = there
         elif head.raw_size <= PACKED_BYTES and not loose:
-            small.append((head, data))
+            small.append((head, piece))
         else:
-            placed[head.oid] = _place_loose(objects, head, data)
+            placed[head.oid] = _place_loose(objects, head, piece.data)
     if len(small) < PACK_LEAST:
-        return placed | {head.oid: _place_loose(objects, head, data) for head, data in small}
+        return placed | {head.oid: _place_loose(objects, head, piece.data) for head, piece in small}
     written = _write_pack(objects, small)
     for head, _ in small:
         offset, length = written.places[head.oid]
@@ -190,21 +211,21 @@ def place_all(
     return placed
 
 
-def _write_pack(objects: Objects, items: Sequence[tuple[Header, Buffer]]) -> Written:
-    """One pack, written as a stream: to join some tens of megabytes costs more than to write them."""
+def _write_pack(objects: Objects, items: Sequence[tuple[Header, Piece]]) -> Written:
+    """One pack, written as a stream. What came in one piece of memory is neither joined nor taken apart: a
+    copy of some tens of megabytes takes longer than to hash them.
+    """
     stream = PackStream(objects.packs, sync=False, threads=1)
     try:
-        group: list[tuple[bytes, Buffer, Buffer, int]] = []
-        size = 0
-        for head, data in items:
-            view = memoryview(data)
-            start, payload = view[: encoded.HEADER_BYTES], view[encoded.HEADER_BYTES :]
-            group.append((head.oid, start, payload, crc32(data)))
-            size += len(data)
-            if size >= GROUP:
-                stream.add(group)
-                group, size = [], 0
-        stream.add(group)
+        members: list[tuple[bytes, int, int]] = []
+        run, first, last = memoryview(b""), 0, 0
+        for head, (memory, start, end) in items:
+            if memory is not run or start != last or end - first > GROUP:
+                stream.add_run(members, run[first:last])
+                members, run, first = [], memory, start
+            members.append((head.oid, end - start, crc32(memory[start:end])))
+            last = end
+        stream.add_run(members, run[first:last])
         stream.seal()
         return stream.publish()
     finally:

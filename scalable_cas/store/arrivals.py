@@ -8,6 +8,7 @@ make up the content that the name promises.
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, StoreReadOnly
@@ -15,13 +16,14 @@ from scalable_cas.format import rows
 from scalable_cas.format.header import RAW, ZSTD
 from scalable_cas.format.kinds import BLOB
 from scalable_cas.storage import fs, incoming, parallel
+from scalable_cas.storage.incoming import alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
 
-    from scalable_cas.storage.incoming import Buffer, Checked
+    from scalable_cas.storage.incoming import Checked, Piece
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
 
@@ -58,6 +60,7 @@ class Arrivals:
         self._mutex = Lock()
         # lists of chunks, until their chunks are in place and prove them
         self._lists: dict[bytes, tuple[Checked, bytes]] = {}
+        self._proofs: dict[bytes, Future[bool]] = {}
 
     def put(self, objects: Sequence[tuple[bytes, bytes]]) -> None:
         """Check encoded objects (name, bytes) and put them in place; some MB at a time.
@@ -65,9 +68,9 @@ class Arrivals:
         Raises:
             CorruptObject: one is not what its name says; none of them was put. StoreReadOnly.
         """
-        self.put_checked([(incoming.check(oid, data), data) for oid, data in objects])
+        self.put_checked([(incoming.check(oid, data), alone(data)) for oid, data in objects])
 
-    def put_checked(self, objects: Sequence[tuple[Checked, Buffer]], *, absent: bool = False) -> None:
+    def put_checked(self, objects: Sequence[tuple[Checked, Piece]], *, absent: bool = False) -> None:
         """Put encoded objects in place that `storage.incoming.check` has checked; ``absent`` as in
         `storage.incoming.place_all`. Threads may do so at once, each with other objects.
 
@@ -75,13 +78,13 @@ class Arrivals:
             StoreReadOnly: they cannot be written.
         """
         ready = {}
-        for found, data in objects:
+        for found, piece in objects:
             oid = found.head.oid
             if found.listed is not None:
-                self._lists[oid] = found, bytes(data)
+                self._lists[oid] = found, bytes(piece.data)
             elif oid not in self._facts:
-                ready[oid] = found, data
-        items = [(found.head, data) for found, data in ready.values()]
+                ready[oid] = found, piece
+        items = [(found.head, piece) for found, piece in ready.values()]
         placed = incoming.place_all(self.store.objects, items, absent=absent)
         self._add([found for found, _ in ready.values()], placed)
 
@@ -131,22 +134,33 @@ class Arrivals:
         here = self._facts.keys() | self._lists.keys()
         return [oid for oid in dict.fromkeys(oids) if oid not in here and place(oid) is None]
 
+    def prove_behind(self, submit: Callable[[Callable[[], bool]], Future[bool]]) -> None:
+        """Begin to read the blobs of which all chunks have come, to see whether they are what their names
+        promise, in threads that ``submit`` gives the work to; `settle` waits for them.
+        """
+        for oid, (found, _) in list(self._lists.items()):
+            # from the end: there what is missing is met first
+            if all(name in self._facts for name in reversed(found.children or ())):
+                with self._mutex:
+                    if oid not in self._proofs:
+                        self._proofs[oid] = submit(partial(incoming.proves, self.store.objects, found))
+
     def settle(self) -> set[bytes]:
         """Put the lists of chunks in place whose chunks are there and make up the blob. Returns the names of
         chunks that are not there; a list that is wrong is dropped.
         """
         lost: set[bytes] = set()
-        proven: list[tuple[Checked, bytes]] = []
+        proven: list[bytes] = []
 
         def prove(oid: bytes) -> None:
-            found, data = self._lists[oid]
+            found, _ = self._lists[oid]
+            begun = self._proofs.pop(oid, None)
             try:
-                whole = incoming.proves(self.store.objects, found)
+                if begun.result() if begun is not None else incoming.proves(self.store.objects, found):
+                    proven.append(oid)
+                    return
             except CorruptObject:
                 del self._lists[oid]
-                return
-            if whole:
-                proven.append((found, data))
                 return
             names = found.children or ()
             here = incoming.in_place(self.store.objects, names)
@@ -156,10 +170,9 @@ class Arrivals:
                 lost.add(name)
 
         parallel.each(prove, list(self._lists), parallel.cores())
-        placed = incoming.place_all(self.store.objects, [(found.head, data) for found, data in proven])
-        self._add([found for found, _ in proven], placed)
-        for found, _ in proven:
-            del self._lists[found.head.oid]
+        lists = [self._lists.pop(oid) for oid in proven]
+        items = [(found.head, alone(data)) for found, data in lists]
+        self._add([found for found, _ in lists], incoming.place_all(self.store.objects, items))
         return lost
 
     def chunks_of(self, oid: bytes) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
 from scalable_cas.storage import incoming, memory
+from scalable_cas.storage.incoming import Piece
 from scalable_cas.store.ingest import Arrivals
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ class _Got(NamedTuple):
     place: ObjectPlace
     fault: str = ""
     found: Checked | None = None
-    data: memoryview = memoryview(b"")
+    data: Piece = Piece(memoryview(b""), 0, 0)
 
     def placed(self) -> _Got:
         """The same once it is in place."""
@@ -76,7 +77,7 @@ class Fetcher:
         self._keep = ahead > 0
         self._ahead = ahead
         self._kept: list[tuple[_Span, memoryview]] = []
-        self._pending: list[tuple[Checked, memoryview]] = []
+        self._pending: list[tuple[Checked, Piece]] = []
         self._pending_bytes = 0
         self.arrivals = Arrivals(repository.store)
         self._reached: set[bytes] = set()
@@ -159,15 +160,17 @@ class Fetcher:
         while chosen := [there[turn] for there in places.values() if turn < len(there)]:
             bad = []
             chosen = [place for place in chosen if not self._take_kept(place)]
-            for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
-                bad += [item for item in got if item.fault]
-                self._take([item for item in got if not item.fault])
+            try:
+                for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
+                    bad += [item for item in got if item.fault]
+                    self._take([item for item in got if not item.fault])
+            finally:
+                self._put()
             for item in bad:
                 self.faults[item.place.oid] = item.fault
                 self._view.note_bad((item.place,), item.fault)
             turn += 1
             places = {item.place.oid: places[item.place.oid] for item in bad}
-        self._put()
 
     def _widened(self, span: _Span) -> _Span:
         """A span with what lies before it; only of the first level."""
@@ -179,7 +182,7 @@ class Fetcher:
         """Take an object from what was read already; False if it is not in there, or not whole."""
         for span, data in self._kept:
             if place.holder == span.holder and span.offset <= place.offset:
-                got = _checked(place, data[_within(place, span)])
+                got = _checked(place, data, span)
                 if not got.fault:
                     self._take([got])
                     return True
@@ -190,7 +193,7 @@ class Fetcher:
             self.faults.pop(item.place.oid, None)
             if item.found is not None:
                 self._pending.append((item.found, item.data))
-                self._pending_bytes += len(item.data)
+                self._pending_bytes += item.place.length
         self.fetched += len(got)
         if self._pending_bytes > TARGET:
             self._put()
@@ -213,7 +216,7 @@ class Fetcher:
                     view = self._receive(span, room)
                 except RemoteFileMissing:
                     return [_Got(place, "its pack is not there") for place in span.places]
-                got = [_checked(place, view[_within(place, span)]) for place in span.places]
+                got = [_checked(place, view, span) for place in span.places]
                 if not any(item.fault for item in got):
                     break
             if room is None:
@@ -222,7 +225,9 @@ class Fetcher:
                 return got
             whole = [(item.found, item.data) for item in got if item.found is not None]
             self.arrivals.put_checked(whole, absent=True)
+            # the disk writes, and what is complete is proved, while more is received
             self.arrivals.sync_behind(self._repository.flushing.submit)
+            self.arrivals.prove_behind(self._repository.crew.submit)
             return [item.placed() for item in got]
         finally:
             if room is not None:
@@ -263,16 +268,14 @@ class Fetcher:
         return _Got(place)
 
 
-def _checked(place: ObjectPlace, data: memoryview) -> _Got:
+def _checked(place: ObjectPlace, data: memoryview, span: _Span) -> _Got:
+    """An object out of what came of a span."""
+    start = place.offset - span.offset
+    end = start + place.length
     try:
-        return _Got(place, "", incoming.check(place.oid, data), data)
+        return _Got(place, "", incoming.check(place.oid, data[start:end]), Piece(data, start, end))
     except CorruptObject as error:
         return _Got(place, error.reason)
-
-
-def _within(place: ObjectPlace, span: _Span) -> slice:
-    start = place.offset - span.offset
-    return slice(start, start + place.length)
 
 
 def spans(places: Iterable[ObjectPlace]) -> Iterator[_Span]:
