@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 #: Entries, and bytes of their values, of one portion. What is known of its objects is in memory together.
-PORTION_ENTRIES, PORTION_BYTES = 20_000, 256 << 20
+PORTION_ENTRIES, PORTION_BYTES = 20_000, 512 << 20
 
 
 class Lost(NamedTuple):
