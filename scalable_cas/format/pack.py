@@ -107,7 +107,9 @@ def finish(members: Sequence[Member], at: int) -> bytes:
     return rows + _sealed(_END.pack(_END_MAGIC, len(members), at, crc32(rows)))
 
 
-def assemble(objects: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
+def assemble(
+    objects: Sequence[tuple[bytes, bytes | memoryview]],
+) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
     """The bytes of a pack with these (name, encoded object), each name once, and each one's offset and
     length.
     """

@@ -51,6 +51,15 @@ if TYPE_CHECKING:
                     cannot be read.
             """
 
+        def get_into(self, name: str, target: memoryview, *, offset: int = 0) -> int:
+            """Fill ``target`` with the content of a file from ``offset``, and return how many bytes that
+            were: fewer if it ends before. For large pieces: memory that is used again costs nothing, new
+            memory as much as to receive into it. After an error ``target`` holds anything.
+
+            Raises:
+                RemoteFileMissing: it is not there. RemoteError: it cannot be read.
+            """
+
         def get_file(self, name: str, path: str, *, largest: int) -> int:
             """Write the content of a file to a new local file ``path``, and return its size. After an error
             there is no such local file.

@@ -67,6 +67,25 @@ class FileRemote:
         self.traffic.add(received=len(content))
         return content
 
+    def get_into(self, name: str, target: memoryview, *, offset: int = 0) -> int:
+        """Fill memory with a part of a file."""
+        path = self._path(name)
+        self.traffic.add(requests=1)
+
+        def read() -> int:
+            done = 0
+            with _open(path) as file:
+                while done < len(target):
+                    count = os.preadv(file.fileno(), [target[done:]], offset + done)
+                    if not count:
+                        break
+                    done += count
+            return done
+
+        size = self._read(name, read)
+        self.traffic.add(received=size)
+        return size
+
     def get_file(self, name: str, path: str, *, largest: int) -> int:
         """Copy a file to a new local one."""
         source = self._path(name)

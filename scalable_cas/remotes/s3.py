@@ -73,6 +73,19 @@ class S3Remote:
 
         return self.persist(name, "read", read)
 
+    def get_into(self, name: str, target: memoryview, *, offset: int = 0) -> int:
+        """Fill memory with a part of a file."""
+
+        def read(_: int) -> int:
+            answer = self._get_object(name, (offset, len(target)))
+            at = 0
+            for piece in self._pieces(answer) if answer is not None else ():
+                target[at : at + len(piece)] = piece
+                at += len(piece)
+            return at
+
+        return self.persist(name, "read", read) if len(target) else 0
+
     def get_file(self, name: str, path: str, *, largest: int) -> int:
         """Write a file's content to a new local file: one request, or parts at once if it is large."""
         with fs.Download(path) as target:

@@ -82,7 +82,9 @@ def runs(objects: Objects, wanted: Sequence[Wanted]) -> tuple[list[Run], list[Wa
     run, end = None, 0
     unpack, length = rows.PACKED_OBJECT.unpack, rows.PACKED_OBJECT.size
     data = objects.index.object_data([oid for oid, _, _ in wanted]) if objects.index is not None else ()
+    expected = objects.expected
     for item, row in zip_longest(wanted, data):
+        row = row or expected.get(item[0])  # noqa: PLW2901
         if row is None or len(row) != length:
             others.append(item)
             continue
@@ -179,10 +181,10 @@ def stream(objects: Objects, oid: bytes, listed: ChunkList, threads: int) -> Ite
     room = bytearray()
     with Packfiles(objects) as files:
         reader = _Reader(objects, oid, files)
-        for group in groups(listed):
+        for group in groups(listed, WINDOW if threads > 1 else RUN_BYTES):
             size = sum(length for _, length in group)
             if len(room) < size:
-                room = bytearray(size)
+                room = bytearray(size + (size >> 3))  # the next may be a little larger: new memory is slow
             part = memoryview(room)[:size]
             jobs = [partial(fill, part) for fill in reader.fills(group)]
             parallel.each(lambda job: job(), jobs, threads)
@@ -236,14 +238,14 @@ def blame(objects: Objects, oid: bytes, listed: ChunkList) -> NoReturn:
     raise CorruptObject(oid.hex(), "its chunks make up another content")
 
 
-def groups(listed: ChunkList) -> Iterator[list[Chunk]]:
-    """The chunks of a blob, some megabytes at a time."""
+def groups(listed: ChunkList, size: int = WINDOW) -> Iterator[list[Chunk]]:
+    """The chunks of a blob, about ``size`` bytes at a time."""
     group: list[Chunk] = []
     total = 0
     for chunk in listed.chunks:
         group.append(chunk)
         total += chunk[1]
-        if total >= WINDOW:
+        if total >= size:
             yield group
             group, total = [], 0
     if group:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import io
 import os
+from typing import NamedTuple
+from zlib import crc32
 
 from scalable_cas.errors import CorruptObject, MalformedObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import header as encoded
-from scalable_cas.format import value
+from scalable_cas.format import rows, value
 from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.kinds import BLOB, VALUE, hasher
 from scalable_cas.format.layout import TMP
 from scalable_cas.storage import chunks, fs
 from scalable_cas.storage.drafts import temporary_name
 from scalable_cas.storage.loose import Placed
-from scalable_cas.storage.reading import checked, own_header
+from scalable_cas.storage.packing import PackStream
+from scalable_cas.storage.reading import content_of, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
     from scalable_cas.format.header import Header
     from scalable_cas.storage.objects import Objects
+    from scalable_cas.storage.packs import Written
+
+    Buffer = bytes | memoryview
 
 #: Content up to this many bytes is decoded at once, larger in pieces.
 AT_ONCE = 1 << 20
@@ -41,12 +47,14 @@ LONGEST_LIST = 64 << 20
 LONGEST_START = value.START_BYTES + (48 << 20)
 #: Larger content is a file of its own. Chunks, which are read together, are smaller nearly always.
 PACKED_BYTES = 4 << 20
+#: Bytes that are written to a pack together: they stay in the cache from one step to the next.
+GROUP = 1 << 20
 #: New small objects from which on they become a pack, as where results are stored.
 PACK_LEAST = 32
 
 
 class Checked:
-    """An object whose bytes are those that its name promises: ``head``; ``content``, if it is short;
+    """An object whose bytes are those that its name promises: ``head``; ``content``, if it fits into a row;
     ``children``, the names of the objects that it names, None where only `ops.closure` can tell. Of a blob
     in chunks its list, ``listed``, of which nothing is known yet but that it is one: see `proves`.
     """
@@ -66,18 +74,40 @@ class Checked:
         self.listed = listed
 
 
-def check(oid: bytes, data: bytes) -> Checked:
-    """Check an encoded object.
+class Piece(NamedTuple):
+    """An encoded object: the bytes from ``start`` to ``end`` of some memory. What lies side by side there is
+    written in one go.
+    """
+
+    memory: memoryview
+    start: int
+    end: int
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes themselves."""
+        return self.memory[self.start : self.end]
+
+
+def alone(data: bytes) -> Piece:
+    """An encoded object that came by itself."""
+    return Piece(memoryview(data), 0, len(data))
+
+
+def check(oid: bytes, data: Buffer) -> Checked:
+    """Check an encoded object. Nothing of ``data`` is kept but a short content: it may be a piece of what is
+    thrown away as a whole.
 
     Raises:
         CorruptObject: it is not the whole object of that name, expands too far, or is malformed.
     """
     head = own_header(oid, data)
     if head.raw_size <= AT_ONCE or head.coding == encoded.CHUNKED:
-        head, content = checked(oid, data)
+        content = content_of(head, data)
         if isinstance(content, ChunkList):
             return Checked(head, None, tuple(dict.fromkeys(name for name, _ in content.chunks)), content)
-        return Checked(head, bytes(content), _children(head, content))
+        short = bytes(content) if len(content) <= rows.INLINE_BYTES else None
+        return Checked(head, short, _children(head, content))
     with io.BytesIO(data) as file:
         return check_stream(oid, file, len(data))
 
@@ -147,36 +177,59 @@ def _bounded(oid: bytes, head: Header) -> Header:
     return head
 
 
-def place_all(objects: Objects, items: Sequence[tuple[Header, bytes]]) -> dict[bytes, Placed]:
+def place_all(
+    objects: Objects, items: Sequence[tuple[Header, Piece]], *, absent: bool = False
+) -> dict[bytes, Placed]:
     """Put checked objects in place, each name once. New small ones become a pack if they are many; a whole
-    copy that is there is kept, a damaged one replaced.
+    copy that is there is kept, a damaged one replaced. ``absent``: the caller has looked, and found none.
 
     Raises:
         StoreReadOnly: they cannot be written.
     """
     placed: dict[bytes, Placed] = {}
-    small: list[tuple[Header, bytes]] = []
-    known = objects.known([head.oid for head, _ in items])
-    for head, data in items:
+    small: list[tuple[Header, Piece]] = []
+    known = {} if absent else objects.known([head.oid for head, _ in items])
+    for head, piece in items:
         # One that only the table of a pack knows is written again: to ask all tables for each would take
         # longer than the rest.
-        loose = objects.loose.stat(head.oid) is not None
+        loose = not absent and objects.loose.stat(head.oid) is not None
         there = whole(objects, head) if loose or head.oid in known else None
         if there is not None:
             placed[head.oid] = there
         elif head.raw_size <= PACKED_BYTES and not loose:
-            small.append((head, data))
+            small.append((head, piece))
         else:
-            placed[head.oid] = _place_loose(objects, head, data)
+            placed[head.oid] = _place_loose(objects, head, piece.data)
     if len(small) < PACK_LEAST:
-        return placed | {head.oid: _place_loose(objects, head, data) for head, data in small}
-    written = objects.packs.write([(head.oid, data) for head, data in small], sync=False)
+        return placed | {head.oid: _place_loose(objects, head, piece.data) for head, piece in small}
+    written = _write_pack(objects, small)
     for head, _ in small:
         offset, length = written.places[head.oid]
         placed[head.oid] = Placed(
             written.inode, written.changed, length, head.coding, pack=written.name, offset=offset
         )
     return placed
+
+
+def _write_pack(objects: Objects, items: Sequence[tuple[Header, Piece]]) -> Written:
+    """One pack, written as a stream. What came in one piece of memory is neither joined nor taken apart: a
+    copy of some tens of megabytes takes longer than to hash them.
+    """
+    stream = PackStream(objects.packs, sync=False, threads=1)
+    try:
+        members: list[tuple[bytes, int, int]] = []
+        run, first, last = memoryview(b""), 0, 0
+        for head, (memory, start, end) in items:
+            if memory is not run or start != last or end - first > GROUP:
+                stream.add_run(members, run[first:last])
+                members, run, first = [], memory, start
+            members.append((head.oid, end - start, crc32(memory[start:end])))
+            last = end
+        stream.add_run(members, run[first:last])
+        stream.seal()
+        return stream.publish()
+    finally:
+        stream.close()
 
 
 def place_file(objects: Objects, head: Header, path: str) -> Placed:
@@ -231,12 +284,28 @@ def proves(objects: Objects, found: Checked) -> bool:
         ObjectUnreadable: one cannot be read.
     """
     assert found.listed is not None
-    if any(objects.place(name) is None for name, _ in found.listed.chunks):
+    if not all(in_place(objects, [name for name, _ in found.listed.chunks])):
         return False
     return chunks.check(objects, found.head.oid, found.listed)
 
 
-def _place_loose(objects: Objects, head: Header, data: bytes) -> Placed:
+def in_place(objects: Objects, oids: Sequence[bytes]) -> list[bool]:
+    """Whether each of some objects lies somewhere: `Objects.place` for thousands, of which most are in few
+    packs, and have rows or will have them.
+    """
+    known = objects.known(oids)
+    packs: dict[bytes, bool] = {}
+    found = []
+    for oid in oids:
+        row = known.get(oid) or rows.object_row(objects.expected.get(oid))
+        if row is not None and row.pack and row.pack not in packs:
+            packs[row.pack] = objects.packs.stat(row.pack) is not None
+        here = row is not None and bool(row.pack) and packs[row.pack]
+        found.append(here or objects.place(oid) is not None)
+    return found
+
+
+def _place_loose(objects: Objects, head: Header, data: Buffer) -> Placed:
     if objects.loose.stat(head.oid) is not None:  # it is damaged
         objects.loose.quarantine(head.oid)
     seen = fs.write_new(f"{objects.root}/{TMP}", objects.loose.path(head.oid), (data,))

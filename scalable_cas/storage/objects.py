@@ -41,9 +41,9 @@ class Objects:
         self.packs = Packs(root)
         self.folder = self.loose.folder
         self.index: Index | None = None
-        # Where objects lie in packs that no row names yet. Only a hint: without it each of the thousands of
-        # chunks that a pull brings is looked for in the tables of all packs.
-        self.expected: dict[bytes, Spot] = {}
+        # The rows that objects in packs will have, while the index has none. Only a hint: without it each of
+        # the thousands of chunks that a pull brings is looked for in the tables of all packs.
+        self.expected: dict[bytes, bytes] = {}
         self.damaged: set[bytes] = set()  # packs in which a writer found a damaged object
         self.declare: Callable[[str], None] | None = None  # writes down a feature that the store needs now
         self._needed: set[str] = set()
@@ -225,10 +225,8 @@ class Objects:
             yield found
 
     def _spot(self, oid: bytes) -> Spot | None:
-        row = self.known((oid,)).get(oid)
-        if row is None:
-            return self.expected.get(oid)
-        return None if row.place != rows.PACK else (row.pack, row.offset, row.stored)
+        row = self.known((oid,)).get(oid) or rows.object_row(self.expected.get(oid))
+        return None if row is None or row.place != rows.PACK else (row.pack, row.offset, row.stored)
 
     def packed(
         self, oid: bytes, spot: Spot, threads: int, largest: int | None, *, frozen: bool = False

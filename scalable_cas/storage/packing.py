@@ -52,7 +52,7 @@ class PackStream:
 
     def _append(self, parts: Sequence[Part]) -> None:
         size = sum(map(len, parts))
-        if size < _LARGE * len(parts):  # one write and one hash instead of hundreds
+        if len(parts) > 1 and size < _LARGE * len(parts):  # one write and one hash instead of hundreds
             parts = [b"".join(parts)]
         self._draft.write(parts)
         for part in parts:
@@ -69,6 +69,14 @@ class PackStream:
             at += length
             parts += (head, payload)
         self._append(parts)
+
+    def add_run(self, objects: Sequence[tuple[bytes, int, int]], data: Part) -> None:
+        """Append encoded objects (name, length, CRC-32) that stand one after the other in ``data``."""
+        at = self.size
+        for oid, length, crc in objects:
+            self._members.append(packed.Member(oid, at, length, crc))
+            at += length
+        self._append([data])
 
     def seal(self) -> None:
         """All objects are in it. It has no name yet, so that no collector takes it for garbage while the rest

@@ -65,18 +65,29 @@ def checked(
         CorruptObject: it is not the object of that name, or longer than ``largest`` bytes.
     """
     head = own_header(oid, data)
+    return head, content_of(head, data, largest, threads)
+
+
+def content_of(
+    head: Header, data: bytes | memoryview, largest: int | None = None, threads: int = 1
+) -> Content | ChunkList:
+    """The same content, where the header is known.
+
+    Raises:
+        CorruptObject: as `checked`.
+    """
     payload = memoryview(data)[encoded.HEADER_BYTES :]
     try:
         _within(head, largest)
         if head.coding == encoded.CHUNKED:
             encoded.check_sizes(head, len(payload))
-            return head, chunking.unpack(payload, head.raw_size)
+            return chunking.unpack(payload, head.raw_size)
         content = encoded.decode(head, payload)
     except MalformedObject as error:
-        raise CorruptObject(oid.hex(), error.reason) from error
-    if object_id(head.kind, content, threads) != oid:
-        raise CorruptObject(oid.hex(), "its content has another digest")
-    return head, content
+        raise CorruptObject(head.oid.hex(), error.reason) from error
+    if object_id(head.kind, content, threads) != head.oid:
+        raise CorruptObject(head.oid.hex(), "its content has another digest")
+    return content
 
 
 def _within(head: Header, largest: int | None) -> None:

@@ -43,6 +43,7 @@ def a_missing_file_is_told(opener: Opener, folder: str) -> None:
         error = raises(RemoteFileMissing, lambda: remote.get(name, largest=10))
         expect(error.name == name, "the error names the file")  # type: ignore[attr-defined]
         raises(RemoteFileMissing, lambda: remote.get(name, largest=10, offset=1, length=2))
+        raises(RemoteFileMissing, lambda: remote.get_into(name, memoryview(bytearray(2))))
         raises(RemoteFileMissing, lambda: remote.get_file(name, target, largest=10))
         expect(not os.path.lexists(target), "a failed download leaves no local file")
         expect(remote.size(name) is None, "the size of a missing file is None")
@@ -65,8 +66,13 @@ def a_part_of_a_file_is_its_part(opener: Opener, folder: str) -> None:  # noqa: 
             (5000, 1),
             (3, 0),
         ):
+            wanted = content[offset : offset + length]
             got = remote.get(name, largest=1000, offset=offset, length=length)
-            expect(got == content[offset : offset + length], f"{length} bytes from {offset} are others")
+            expect(got == wanted, f"{length} bytes from {offset} are others")
+            room = memoryview(bytearray(length))
+            size = remote.get_into(name, room, offset=offset)
+            expect(size == len(wanted), f"get_into says {size} bytes of {len(wanted)} from {offset}")
+            expect(room[:size] == wanted, f"get_into of {length} bytes from {offset} gives others")
         for offset in (0, 1, 999, 1000, 2000):
             got = remote.get(name, largest=1000, offset=offset)
             expect(got == content[offset:], f"what follows byte {offset} is something else")

@@ -185,6 +185,18 @@ def collect_packs():
         store.gc()
 
 
+def pull():
+    """Small results that become a pack, and one in chunks, from a folder."""
+    root = os.environ["SCALABLE_CACHE_DIR"]
+    with Store.open(root) as store:
+        store.pull(f"file://{root}/remote", jobs=1)
+    for n in PULLED:
+        if small.is_cached(n):
+            say("kept", "small", n)
+    if cut.is_cached(10):
+        say("kept", "cut", 10)
+
+
 def reindex():
     from scalable_cas.store.rebuild import fill_index
 
@@ -235,6 +247,7 @@ PROGRAMS = {
         reopen,
         configure,
         repair,
+        pull,
     )
 }
 #: What is in the store before each but the first; (kind, n).
@@ -245,10 +258,16 @@ STORED = [(kind, n) for kind in FUNCTIONS for n in range(2)]
 DAMAGED = (*range(200, 204), *range(240, 244))
 
 
+#: What `pull` brings, beside a result in chunks.
+PULLED = range(300, 340)
+
+
 def prepare(name: str) -> list[str]:
     """Bring the store into the state that a program starts from; returns what is acknowledged there."""
     if name == "first":
         return []
+    if name == "pull":
+        _share()
     for kind, n in STORED:
         call(kind, n)
     for n in range(3):
@@ -295,6 +314,19 @@ def prepare(name: str) -> list[str]:
     kept += [f"kept small {n}" for n in packed]
     kept += [f"kept cut {n}" for n in cuts]
     return kept + [f"kept changing {n} old" for n in range(3)]
+
+
+def _share() -> None:
+    """Have a folder with results, and none of them here."""
+    for n in PULLED:
+        small(n)
+    cut(10)
+    forget_open_stores()
+    root = os.environ["SCALABLE_CACHE_DIR"]
+    with Store.open(root) as store:
+        store.push(f"file://{root}/remote")
+        store.forget([entry.record.rowkey for entry in store.entries()])
+        store.gc()
 
 
 # --- the check --------------------------------------------------------------------------------------------
@@ -376,7 +408,7 @@ def _check_after(path, name, kept, wrong):
     with Store.open(path) as store:
         store.gc()
         wrong += map(repr, store.verify().findings)
-        wrong += [f"left over: {name}" for name in leftovers(path)]
+        wrong += [f"left over: {name}" for name in leftovers(path) if name != "remote"]
         entries = {entry.key for entry in store.entries()}
         from scalable_cas.store.rebuild import fill_index
 

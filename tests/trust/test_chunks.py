@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,6 +62,27 @@ def test_a_list_that_makes_up_something_else_gets_no_name(bob, alice, cargo):
         save(store, LARGE, b"2" * 32)  # the blob stored by its owner is whole
         assert read(store, b"2" * 32) == LARGE
     assert_whole(bob.path)
+
+
+def test_a_list_that_is_proved_while_more_arrives_must_be_right_too(bob, alice, cargo):
+    (oid, data), *_ = lists(cargo)
+    listed = unpack_list(data[header.HEADER_BYTES :], len(LARGE))
+    right = list(listed.chunks)
+    forged = [right[-1], *right[1:-1], right[0]]
+    for chunks, whole in ((forged, False), (right, True)):
+        listed.chunks = chunks
+        payload = listed.pack()
+        head = header.Header(1, header.CHUNKED, 0, len(LARGE), len(payload), oid)
+        with bob.open() as store, ThreadPoolExecutor(2) as pool:
+            arrivals = Arrivals(store)
+            arrivals.put([(oid, head.pack() + payload)])
+            arrivals.prove_behind(pool.submit)  # nothing has come yet: nothing is begun
+            arrivals.put([item for item in cargo.objects if item[0] != oid])
+            arrivals.prove_behind(pool.submit)
+            arrivals.prove_behind(pool.submit)
+            assert arrivals.settle() == set()
+            assert (arrivals.fact(oid) is not None) == whole
+            assert (store.objects.place(oid) is not None) == whole
 
 
 def test_a_list_without_a_chunk_is_told_and_settled_later(alice, bob, cargo):

@@ -15,7 +15,8 @@ from scalable_cas.format.pack import HEAD_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
-from scalable_cas.storage import incoming
+from scalable_cas.storage import incoming, memory
+from scalable_cas.storage.incoming import Piece
 from scalable_cas.store.ingest import Arrivals
 
 TYPE_CHECKING = False
@@ -28,19 +29,26 @@ if TYPE_CHECKING:
 
     Below = tuple[tuple[int, bytes], ...]
 
+#: What comes in one piece of so many bytes becomes a pack of its own here, in the thread that fetched it; of
+#: less the pieces are put together.
+PACK_BYTES = 8 << 20
 #: What one request costs, in bytes that could have been read meanwhile: 25 to 100 ms at 10 to 40 MB/s.
 REQUEST_BYTES = 1 << 20
 
 
 class _Got(NamedTuple):
-    """One object that came: its place, what checking it told, and encoded bytes; None if it came as a file
-    and is in place already. ``fault``: why it cannot be used.
+    """One object that came: its place, what checking it told, and encoded bytes; None if it is in place
+    already. ``fault``: why it cannot be used.
     """
 
     place: ObjectPlace
     fault: str = ""
     found: Checked | None = None
-    data: bytes = b""
+    data: Piece = Piece(memoryview(b""), 0, 0)
+
+    def placed(self) -> _Got:
+        """The same once it is in place."""
+        return _Got(self.place, self.fault)
 
 
 class _Span(NamedTuple):
@@ -68,8 +76,8 @@ class Fetcher:
         self._view = repository.view
         self._keep = ahead > 0
         self._ahead = ahead
-        self._kept: list[tuple[_Span, bytes]] = []
-        self._pending: list[tuple[Checked, bytes]] = []
+        self._kept: list[tuple[_Span, memoryview]] = []
+        self._pending: list[tuple[Checked, Piece]] = []
         self._pending_bytes = 0
         self.arrivals = Arrivals(repository.store)
         self._reached: set[bytes] = set()
@@ -152,15 +160,17 @@ class Fetcher:
         while chosen := [there[turn] for there in places.values() if turn < len(there)]:
             bad = []
             chosen = [place for place in chosen if not self._take_kept(place)]
-            for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
-                bad += [item for item in got if item.fault]
-                self._take([item for item in got if not item.fault])
+            try:
+                for got in self._repository.crew.map(self._read, map(self._widened, spans(chosen))):
+                    bad += [item for item in got if item.fault]
+                    self._take([item for item in got if not item.fault])
+            finally:
+                self._put()
             for item in bad:
                 self.faults[item.place.oid] = item.fault
                 self._view.note_bad((item.place,), item.fault)
             turn += 1
             places = {item.place.oid: places[item.place.oid] for item in bad}
-        self._put()
 
     def _widened(self, span: _Span) -> _Span:
         """A span with what lies before it; only of the first level."""
@@ -172,7 +182,7 @@ class Fetcher:
         """Take an object from what was read already; False if it is not in there, or not whole."""
         for span, data in self._kept:
             if place.holder == span.holder and span.offset <= place.offset:
-                got = _checked(place, data[_within(place, span)])
+                got = _checked(place, data, span)
                 if not got.fault:
                     self._take([got])
                     return True
@@ -183,7 +193,7 @@ class Fetcher:
             self.faults.pop(item.place.oid, None)
             if item.found is not None:
                 self._pending.append((item.found, item.data))
-                self._pending_bytes += len(item.data)
+                self._pending_bytes += item.place.length
         self.fetched += len(got)
         if self._pending_bytes > TARGET:
             self._put()
@@ -191,26 +201,54 @@ class Fetcher:
     def _put(self) -> None:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         if pending:
-            self.arrivals.put_checked(pending)
+            self.arrivals.put_checked(pending, absent=True)
 
     def _read(self, span: _Span) -> list[_Got]:
         """Fetch one span, and check what is in it. In a thread of its own."""
         if not span.holder:
             return [self._read_big(span.places[0])]
+        room = self._room(span)
+        try:
+            view = memoryview(b"")
+            got: list[_Got] = []
+            for _ in range(2):  # what was damaged on its way is whole the second time
+                try:
+                    view = self._receive(span, room)
+                except RemoteFileMissing:
+                    return [_Got(place, "its pack is not there") for place in span.places]
+                got = [_checked(place, view, span) for place in span.places]
+                if not any(item.fault for item in got):
+                    break
+            if room is None:
+                if self._keep:
+                    self._kept.append((span, view))
+                return got
+            whole = [(item.found, item.data) for item in got if item.found is not None]
+            self.arrivals.put_checked(whole, absent=True)
+            # the disk writes, and what is complete is proved, while more is received
+            self.arrivals.sync_behind(self._repository.flushing.submit)
+            self.arrivals.prove_behind(self._repository.crew.submit)
+            return [item.placed() for item in got]
+        finally:
+            if room is not None:
+                self._repository.rooms.append(room)
+
+    def _room(self, span: _Span) -> memoryview | None:
+        """Memory for a piece that becomes a pack of its own; None for others, which are kept for a while."""
+        if self._keep or not PACK_BYTES <= span.length <= LONGEST_READ:
+            return None
+        try:
+            return self._repository.rooms.pop()
+        except IndexError:
+            return memory.Writable(LONGEST_READ).view
+
+    def _receive(self, span: _Span, room: memoryview | None) -> memoryview:
         name = layout.pack_name(span.holder)
-        got: list[_Got] = []
-        for _ in range(2):  # what was damaged on its way is whole the second time
-            try:
-                data = self._remote.get(name, largest=span.length, offset=span.offset, length=span.length)
-            except RemoteFileMissing:
-                return [_Got(place, "its pack is not there") for place in span.places]
-            view = memoryview(data)
-            got = [_checked(place, bytes(view[_within(place, span)])) for place in span.places]
-            if not any(item.fault for item in got):
-                break
-        if self._keep:
-            self._kept.append((span, data))
-        return got
+        if room is None:
+            return memoryview(
+                self._remote.get(name, largest=span.length, offset=span.offset, length=span.length)
+            )
+        return room[: self._remote.get_into(name, room[: span.length], offset=span.offset)]
 
     def _read_big(self, place: ObjectPlace) -> _Got:
         path = self.arrivals.draft()
@@ -230,16 +268,14 @@ class Fetcher:
         return _Got(place)
 
 
-def _checked(place: ObjectPlace, data: bytes) -> _Got:
+def _checked(place: ObjectPlace, data: memoryview, span: _Span) -> _Got:
+    """An object out of what came of a span."""
+    start = place.offset - span.offset
+    end = start + place.length
     try:
-        return _Got(place, "", incoming.check(place.oid, data), data)
+        return _Got(place, "", incoming.check(place.oid, data[start:end]), Piece(data, start, end))
     except CorruptObject as error:
         return _Got(place, error.reason)
-
-
-def _within(place: ObjectPlace, span: _Span) -> slice:
-    start = place.offset - span.offset
-    return slice(start, start + place.length)
 
 
 def spans(places: Iterable[ObjectPlace]) -> Iterator[_Span]:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
+from scalable_cas.format.chunking import ChunkList
+from scalable_cas.format.header import CHUNKED
 from scalable_cas.format.pack import FRAME_BYTES, ROW_BYTES, assemble, read_table
 from scalable_cas.format.segment import ObjectPlace
 from scalable_cas.storage import incoming
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scalable_cas.ops.transfer.push_plan import Wanted
+    from scalable_cas.storage.incoming import Buffer
     from scalable_cas.storage.objects import Objects
 
 #: Bytes of a pack: one upload of a second or so, and what each thread holds in memory.
@@ -48,20 +51,38 @@ class Packing:
     def files(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
         """Yield the files that hold the wanted objects; the same ones in the same order are the same files.
 
-        Small objects (as in packs here) and middle ones go into packs of their own: roots are small, so
-        whoever fetches thousands of entries has their roots in one piece, and knows then what else to fetch.
+        Small objects (as in packs here), chunks and middle ones go into packs of their own: roots are small,
+        and so are lists of chunks, so whoever fetches thousands of entries has their roots in one piece, and
+        knows then what else to fetch. Chunks stay in the order of their blob, in which they are read again.
         """
-        small = [item for item in wanted if item.size <= PACKED_BYTES and item.stored < BIG]
-        middle = [item for item in wanted if item.size > PACKED_BYTES and item.stored < BIG]
-        yield from self._packs(small)
-        yield from self._packs(middle)
+        chunks = self._chunks(wanted)
+        groups: tuple[list[Wanted], list[Wanted], list[Wanted]] = ([], [], [])
+        for item in wanted:
+            if item.stored < BIG:
+                size = item.stored if item.coding == CHUNKED else item.size
+                groups[1 if item.oid in chunks else 0 if size <= PACKED_BYTES else 2].append(item)
+        for group in groups:
+            yield from self._packs(group)
         for item in wanted:
             if item.stored >= BIG:
                 place = ObjectPlace(item.oid, item.kind, item.coding, item.size, b"", 0, item.stored)
                 yield Upload(item.oid, None, (place,))
 
+    def _chunks(self, wanted: Sequence[Wanted]) -> set[bytes]:
+        """The chunks of the blobs that are sent as lists."""
+        found: set[bytes] = set()
+        for item in wanted:
+            if item.coding == CHUNKED:
+                try:
+                    _, listed = self._objects.stored(item.oid)
+                except (ObjectNotFound, CorruptObject, ObjectUnreadable):  # met again where it is read
+                    continue
+                if isinstance(listed, ChunkList):
+                    found.update(name for name, _ in listed.chunks)
+        return found
+
     def _packs(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
-        pieces: list[tuple[bytes, bytes]] = []
+        pieces: list[tuple[bytes, Buffer]] = []
         heads: dict[bytes, Wanted] = {}
         size = FRAME_BYTES
         for item, data in self.read(wanted):
@@ -75,7 +96,7 @@ class Packing:
         if pieces:
             yield _upload(pieces, heads)
 
-    def read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, bytes]]:
+    def read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Buffer]]:
         """The bytes of objects, checked. Those in one pack here are taken out of it together: reading it once
         is quicker than opening it for each.
         """
@@ -86,7 +107,7 @@ class Packing:
             pack = self._members(name) if items[0].pack and len(items) > 1 else {}
             for item in items:
                 try:
-                    data = pack.get(item.oid)
+                    data: Buffer | None = pack.get(item.oid)
                     if data is None or not _is_whole(item.oid, data):
                         data = self._objects.encoded(item.oid)
                         incoming.check(item.oid, data)
@@ -95,17 +116,18 @@ class Packing:
                 else:
                     yield item, data
 
-    def _members(self, name: bytes) -> dict[bytes, bytes]:
+    def _members(self, name: bytes) -> dict[bytes, memoryview]:
         try:
             data = self._objects.packs.load(name)
         except (FileNotFoundError, ObjectUnreadable):
             return {}
+        view = memoryview(data)
         return {
-            member.oid: data[member.offset : member.offset + member.length] for member in read_table(data)
+            member.oid: view[member.offset : member.offset + member.length] for member in read_table(data)
         }
 
 
-def _is_whole(oid: bytes, data: bytes) -> bool:
+def _is_whole(oid: bytes, data: Buffer) -> bool:
     try:
         incoming.check(oid, data)
     except CorruptObject:
@@ -113,7 +135,7 @@ def _is_whole(oid: bytes, data: bytes) -> bool:
     return True
 
 
-def _upload(pieces: list[tuple[bytes, bytes]], heads: dict[bytes, Wanted]) -> Upload:
+def _upload(pieces: list[tuple[bytes, Buffer]], heads: dict[bytes, Wanted]) -> Upload:
     data, spots = assemble(pieces)
     name: bytes = blake3(data, max_threads=1).digest()
     places = tuple(

@@ -2,7 +2,7 @@
 last (I2); an entry that is here already stays as it is.
 
 Work is done in portions, and each is complete when it is done: what an interrupted pull took over stays, and
-the next one goes on with the rest.
+the next one goes on with the rest. Where the remote fails, what is complete of the portion stays too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from scalable_cas import clock
-from scalable_cas.errors import MalformedObject
+from scalable_cas.errors import MalformedObject, RemoteError
 from scalable_cas.format import record as records
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.fetching import Fetcher
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-#: Entries, and bytes of their values, of one portion. Small objects of a portion are in memory together.
-PORTION_ENTRIES, PORTION_BYTES = 20_000, 256 << 20
+#: Entries, and bytes of their values, of one portion. What is known of its objects is in memory together.
+PORTION_ENTRIES, PORTION_BYTES = 20_000, 512 << 20
 
 
 class Lost(NamedTuple):
@@ -73,7 +73,11 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
     for wanted in _portions(repository, plan, lost):
         fetcher, portion = Fetcher(repository), wanted
         for attempt in range(2):
-            fetcher.fetch(record.oid for record, _ in portion)
+            try:
+                fetcher.fetch(record.oid for record, _ in portion)
+            except RemoteError:  # what is complete stays; the rest is for the next pull
+                ingest(store, portion, fetcher.arrivals, partial(children, store.objects))
+                raise
             done = ingest(store, portion, fetcher.arrivals, partial(children, store.objects))
             entries, refused = entries + done.new, refused + done.refused
             incomplete = set(done.incomplete)

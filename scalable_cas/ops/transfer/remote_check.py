@@ -172,7 +172,8 @@ class _Checking:
             data = self._remote.get(layout.pack_name(holder), largest=2 * end + (1 << 20))
         except RemoteFileMissing:
             return [_Seen(place, "its pack is not there", gone=True) for place in places]
-        found = [_look(place, data[place.offset : place.offset + place.length]) for place in places]
+        view = memoryview(data)
+        found = [_look(place, view[place.offset : place.offset + place.length]) for place in places]
         if blake3(data).digest() != holder and not any(item.fault for item in found):
             self._odd[holder] = "its bytes have another digest than its name says"
         return found
@@ -240,7 +241,7 @@ def _elsewhere(there: list[_Seen], holder: bytes) -> bool:
     return any(not item.fault and item.place.holder != holder for item in there)
 
 
-def _look(place: ObjectPlace, data: bytes) -> _Seen:
+def _look(place: ObjectPlace, data: memoryview) -> _Seen:
     try:
         found = incoming.check(place.oid, data)
     except CorruptObject as error:

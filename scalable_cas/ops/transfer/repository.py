@@ -58,6 +58,8 @@ class Repository:
         self.remote_id = self.format.remote_id
         self.since = since
         self.crew = Crew(jobs)
+        self.flushing = Crew(1)  # waits for the disk, while others receive
+        self.rooms: list[memoryview] = []  # memory for what is received; no thread uses it at the moment
         self.view = View(store, remote.url, self.remote_id)
 
     def __enter__(self) -> Self:
@@ -65,6 +67,7 @@ class Repository:
 
     def __exit__(self, *exc: object) -> None:
         self.crew.__exit__()
+        self.flushing.__exit__()
         self.remote.close()
 
     def source(self) -> Source:
