@@ -44,7 +44,10 @@ def fetch_entry(repository: Repository, record: Record, origin: str) -> Fetched:
         StoreReadOnly, StoreBusy, IndexDamaged: the store cannot be written.
     """
     fetcher = Fetcher(repository, bytes_ahead(record))
-    fetcher.fetch((record.oid,))
+    try:
+        fetcher.fetch((record.oid,))
+    finally:
+        repository.rooms.clear()  # a program that reads through may never again fetch as much
     store = repository.store
     done = ingest(store, [(record, origin)], fetcher.arrivals, partial(children, store.objects))
     fault = ""
