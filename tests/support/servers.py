@@ -353,7 +353,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running(command, log: Path, **env: str):
-    """A process that ends with this block: SIGTERM, and SIGKILL to its group after 10 s. It gets SIGTERM from the kernel if this process is killed."""
+    """A process that ends with this block: SIGTERM, and SIGKILL to its group after 2 s: nothing in it is kept. It gets SIGTERM from the kernel if this process is killed."""
     bound = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     with log.open("wb") as out:
         child = subprocess.Popen(
@@ -370,7 +370,7 @@ def running(command, log: Path, **env: str):
     finally:
         child.terminate()
         try:
-            child.wait(10)
+            child.wait(2)
         except subprocess.TimeoutExpired:
             pass
         with suppress(ProcessLookupError):  # workers of it, also where it ended by itself
