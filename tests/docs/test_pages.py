@@ -22,6 +22,8 @@ def session(page, folder):
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
+        # a page edits modules faster than Python can tell from its bytecode: that goes by whole seconds and the size
+        "PYTHONDONTWRITEBYTECODE": "1",
         "COLUMNS": "100",
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
