@@ -27,6 +27,8 @@ TAG_BYTES = 16
 #: content, inode and change time (ns) of the object's file, name, code fingerprint
 REF = Struct("<16sBBBBIQfQQQ32s8s")
 REF_FIXED = REF.size
+#: Of the same: when it was stored, seconds, the mark of the code.
+REF_BRIEF = Struct("<24xQf56x8s")
 FLAGS_AT, CODEC_AT, _LENGTH_AT = 16, 17, 20
 #: What follows the copy in the row of a foreign entry that was signed: the key.
 SIGNER_BYTES = 32

@@ -71,7 +71,8 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     pending, touched = store.writer.visible, store.notes
     secret, folder = store.secret, store.objects.folder
     pack_path, forget_paths = store.objects.packs.path_of, store.objects.packs.forget_paths
-    parse, fixed, tag_bytes = rows.REF.unpack_from, rows.REF_FIXED, rows.TAG_BYTES
+    parse, brief = rows.REF.unpack_from, rows.REF_BRIEF.unpack_from
+    fixed, tag_bytes = rows.REF_FIXED, rows.TAG_BYTES
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
     stat, perf_counter = os.stat, clock.perf_counter
     known: dict[bytes, tuple[Any, ...]] = {}
@@ -85,13 +86,13 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         nonlocal strangers
         if row is None or len(row) < fixed:
             return None
-        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
         mark = hash(salt + rowkey + row) if marks else 0
-        if not mark or marks[mark & place] != mark:
-            if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
-                return None  # a flipped bit, or another user's row: it will be written anew
-            if mark:
-                marks[mark & place] = mark
+        if looks < 2 and mark and marks[mark & place] == mark:  # nobody will look at its file
+            created, seconds, code = brief(row)
+            return (row, created, seconds, 0, 0, "", row[start:], code, unpack_plain)
+        tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
+        if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
+            return None  # a flipped bit, or another user's row: it will be written anew
         if codec != plain or flags & ~(rows.PACKED | rows.FOREIGN) != rows.HAS_INLINE or kind != VALUE:
             return (created,)
         end = fixed + length
@@ -101,11 +102,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         unpack = unpack_foreign(store, head) if flags & rows.FOREIGN else unpack_plain
         if unpack is None:
             return (created,)
-        stranger = len(known) >= KNOWN and rowkey not in known
-        path: str | None = ""
-        if stranger and looks < 2:
-            pass  # nobody will look at its file
-        elif flags & rows.PACKED:
+        if flags & rows.PACKED:
             path = pack_path(inode)
             if path is None:  # the pack is gone, or its objects have moved to another
                 return (created,)
@@ -113,11 +110,13 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             name = oid.hex()
             path = f"{folder}/{name[:2]}/{name[2:]}"
         facts = (row, created, seconds, inode, changed, path, head, code, unpack)
-        if not stranger:
+        if len(known) < KNOWN or rowkey in known:
             known[rowkey] = facts
         else:  # a loop over more entries than that would only fill it for the next one to empty
             if not marks:
                 marks.frombytes(bytes(8 * MARKS))
+            elif len(row) == end and unpack is unpack_plain:
+                marks[mark & place] = mark
             strangers += 1
             if strangers > PATIENCE:
                 known.clear()
