@@ -306,7 +306,10 @@ def in_place(objects: Objects, oids: Sequence[bytes]) -> list[bool]:
 
 
 def _place_loose(objects: Objects, head: Header, data: Buffer) -> Placed:
-    if objects.loose.stat(head.oid) is not None:  # it is damaged
+    if objects.loose.stat(head.oid) is not None:  # put there since we looked, or damaged
+        there = whole(objects, head)
+        if there is not None:
+            return there
         objects.loose.quarantine(head.oid)
     seen = fs.write_new(f"{objects.root}/{TMP}", objects.loose.path(head.oid), (data,))
     if seen is not None:

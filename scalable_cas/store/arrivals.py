@@ -81,7 +81,9 @@ class Arrivals:
         for found, piece in objects:
             oid = found.head.oid
             if found.listed is not None:
-                self._lists[oid] = found, bytes(piece.data)
+                with self._mutex:  # what was proved of another list says nothing of this one
+                    self._lists[oid] = found, bytes(piece.data)
+                    self._proofs.pop(oid, None)
             elif oid not in self._facts:
                 ready[oid] = found, piece
         items = [(found.head, piece) for found, piece in ready.values()]

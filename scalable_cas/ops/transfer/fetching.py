@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.errors import CorruptObject, ObjectNotFound, RemoteDenied, RemoteError, RemoteFileMissing
+from scalable_cas.errors import (
+    CorruptObject,
+    ObjectNotFound,
+    ObjectUnreadable,
+    RemoteDenied,
+    RemoteError,
+    RemoteFileMissing,
+)
 from scalable_cas.format import remote_layout as layout
+from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.pack import HEAD_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
 from scalable_cas.storage import incoming, memory
-from scalable_cas.storage.incoming import Piece
+from scalable_cas.storage.incoming import Piece, alone
 from scalable_cas.store.ingest import Arrivals
 
 TYPE_CHECKING = False
@@ -144,10 +152,23 @@ class Fetcher:
                     packs[row.pack] = self._objects.packs.stat(row.pack) is not None
                 here = packs[row.pack]
             else:
-                here = self._objects.loose.stat(oid) is not None
+                here = self._is_loose(oid, by_name=row is not None)
             if not here:
                 lacking.append(oid)
         return lacking
+
+    def _is_loose(self, oid: bytes, *, by_name: bool) -> bool:
+        """Whether an object has a file of its own. One that no row names may be what a power cut left of a
+        pull; so its length is asked too, unless ``by_name``.
+        """
+        loose = self._objects.loose
+        seen = loose.stat(oid)
+        if seen is None or by_name:
+            return seen is not None
+        try:
+            return seen.st_size == HEADER_BYTES + loose.head(oid).stored_size
+        except (ObjectNotFound, CorruptObject, ObjectUnreadable):
+            return False
 
     # --- what comes ------------------------------------------------------------------------------------
 
@@ -189,10 +210,14 @@ class Fetcher:
         return False
 
     def _take(self, got: list[_Got]) -> None:
+        """Take what came of one span."""
+        # of a span of which little is wanted the rest must not stay in memory
+        sparse = 2 * sum(item.place.length for item in got) < sum(len(item.data.memory) for item in got[:1])
         for item in got:
             self.faults.pop(item.place.oid, None)
             if item.found is not None:
-                self._pending.append((item.found, item.data))
+                piece = alone(bytes(item.data.data)) if sparse else item.data
+                self._pending.append((item.found, piece))
                 self._pending_bytes += item.place.length
         self.fetched += len(got)
         if self._pending_bytes > TARGET:

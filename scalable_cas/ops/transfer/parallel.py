@@ -5,6 +5,7 @@ for.
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import wait
 
 from scalable_cas.remotes.parallel import Threads
 
@@ -40,7 +41,8 @@ class Crew:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 0) -> Iterator[Result]:
         """The results of ``work`` in the order of ``items``, of which at most ``ahead`` (default: one for
-        each thread) are begun before their turn. An error of one is raised at its turn.
+        each thread) are begun before their turn. An error of one is raised at its turn, when those that had
+        begun are done: nothing of them comes later.
         """
         waiting: deque[Future[Result]] = deque()
         try:
@@ -51,5 +53,4 @@ class Crew:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            wait([future for future in waiting if not future.cancel()])

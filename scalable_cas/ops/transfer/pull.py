@@ -89,6 +89,7 @@ def pull(repository: Repository, plan: PullPlan, progress: Progress | None = Non
         lost += [Lost(item.rowkey, item.function, *fetcher.blame(item.oid)) for item, _ in portion]
         if progress is not None:
             progress(traffic.bytes_received, max(plan.bytes, traffic.bytes_received))
+    repository.rooms.clear()
     return Pulled(
         entries=entries,
         objects=objects,

@@ -21,6 +21,10 @@ def restoring(repository: Repository) -> Callable[[list[bytes]], list[bytes]]:
     def restore(oids: list[bytes]) -> list[bytes]:
         fetcher = Fetcher(repository)
         fetcher.fetch(oids)
+        lost = fetcher.arrivals.settle()
+        if lost:  # chunks that are damaged here
+            fetcher.fetch(lost)
+            fetcher.arrivals.settle()
         fetcher.arrivals.sync()
         back: list[bytes] = []
 
