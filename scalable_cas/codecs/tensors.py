@@ -72,7 +72,7 @@ def lost_by_pickle(value: Any) -> str | None:
     """
     if not value.is_leaf:
         return "it belongs to a graph of gradients, which stays with this process; return its detach()"
-    if value._backward_hooks or value._post_accumulate_grad_hooks:  # noqa: SLF001 (there is no other way)
+    if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):  # noqa: SLF001
         return "it has hooks, which stay with this process; return its detach()"
     return None
 

@@ -99,10 +99,11 @@ def _fastcdc() -> Any:
     if _fast is None:
         import warnings
 
+        # For good: `catch_warnings` in two threads at once can leave the filters of one of them behind.
+        warnings.filterwarnings("ignore", message="Failed to import pyfastcdc cython extension")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about the missing extension
-                from pyfastcdc.cy import FastCDC
+            from pyfastcdc.cy import FastCDC
+
             _fast = FastCDC
         except ImportError:
             _fast = False

@@ -63,7 +63,7 @@ def _see_that_it_is_plain(value: Any) -> None:
         raise Refused("a quantised tensor has no encoding; pass dequantize(), or int_repr() and its scale")
     if value.device.type == "meta":
         raise Refused("a tensor on the device meta has no values")
-    if value._backward_hooks or value._post_accumulate_grad_hooks:  # noqa: SLF001 (there is no other way)
+    if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):  # noqa: SLF001
         raise Refused("this tensor has hooks; pass a detached clone()")
     own = vars(value).keys() - _NO_ATTRIBUTES
     if own:

@@ -126,10 +126,10 @@ def _children(
 class _Running:
     """The digest of a blob in chunks, as far as its chunks were met."""
 
-    __slots__ = ("at", "digest", "names")
+    __slots__ = ("at", "chunks", "digest")
 
     def __init__(self, listed: ChunkList) -> None:
-        self.names = [name for name, _ in listed.chunks]
+        self.chunks = listed.chunks
         self.digest = hasher(BLOB)
         self.at = 0
 
@@ -155,7 +155,7 @@ class _Members:
             places = [order.get(name, -1) for name, _ in listed.chunks]
             if places[0] >= 0 and all(map(int.__lt__, places, places[1:])) and places[-1] < order[member.oid]:
                 running = self._blobs[member.oid] = _Running(listed)
-                self._waiting.setdefault(running.names[0], []).append(running)
+                self._waiting.setdefault(running.chunks[0][0], []).append(running)
 
     def _list_of(self, member: Member) -> ChunkList | None:
         piece = self._piece(member)
@@ -180,7 +180,7 @@ class _Members:
                 known = self._quick or self._is_whole(oid)
                 item.children = _children(self._store, head, content, known)
             elif oid in self._waiting:
-                self._met(oid, content)
+                self._met(head, content)
             item.size = _own_size(head)
         except CorruptObject as error:
             item.fault = ("corrupt", error.reason)
@@ -188,13 +188,15 @@ class _Members:
             item.fault = ("unreadable", error.reason)
         return item
 
-    def _met(self, oid: bytes, content: bytes | memoryview | ChunkList) -> None:
-        for running in self._waiting.pop(oid):
+    def _met(self, head: header.Header, content: bytes | memoryview | ChunkList) -> None:
+        for running in self._waiting.pop(head.oid):
+            if head.kind != BLOB or head.raw_size != running.chunks[running.at][1]:
+                continue  # no reader would take it; reading the blob tells why
             running.digest.update(content)  # type: ignore[arg-type]
             running.at += 1
-            if running.at < len(running.names):
-                self._waiting.setdefault(running.names[running.at], []).append(running)
+            if running.at < len(running.chunks):
+                self._waiting.setdefault(running.chunks[running.at][0], []).append(running)
 
     def _is_whole(self, oid: bytes) -> bool:
         running = self._blobs.pop(oid, None)
-        return running is not None and running.at == len(running.names) and running.digest.digest() == oid
+        return running is not None and running.at == len(running.chunks) and running.digest.digest() == oid

@@ -21,6 +21,7 @@ from scalable_cas.storage.putting import AS_IT_IS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from scalable_cas.storage.loose import LooseObjects
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 
 class Ahead:
     """Names blobs. A context manager; the puts of what it named come before its end, where the drafts go that
-    none of them took.
+    none of them took. ``may_write`` is asked before one is made: is the store there, and can it be written?
     """
 
-    def __init__(self, loose: LooseObjects, *, read_only: bool) -> None:
+    __slots__ = ("_loose", "_may_write", "_named")
+
+    def __init__(self, loose: LooseObjects, may_write: Callable[[], bool]) -> None:
         self._loose = loose
-        self._threads = parallel.cores()
-        self._may_write = self._threads > 1 and not read_only
+        self._may_write = may_write
         self._named: list[bytes] = []
 
     def __enter__(self) -> Self:
@@ -46,23 +48,25 @@ class Ahead:
 
     def name(self, content: memoryview, item: int) -> bytes:
         """The name of a blob; ``item`` as in `Objects.put_all`."""
-        raw = item == AS_IT_IS or (item > 1 and compression.plan(content, item) is None)
-        if not self._may_write or len(content) <= ARRAY_BYTES or not raw:
-            return object_id(BLOB, content, self._threads)
+        threads = parallel.cores()
+        large = threads > 1 and len(content) > ARRAY_BYTES
+        raw = large and (item == AS_IT_IS or (item > 1 and compression.plan(content, item) is None))
+        if not raw or not self._may_write():
+            return object_id(BLOB, content, threads)
         try:
             draft = self._loose.draft()
         except StoreReadOnly:  # the put will say so
-            return object_id(BLOB, content, self._threads)
+            return object_id(BLOB, content, threads)
         names: list[bytes] = []
         jobs = [
-            lambda: names.append(object_id(BLOB, content, self._threads)),
+            lambda: names.append(object_id(BLOB, content, threads)),
             lambda: draft.write((content,), at=HEADER_BYTES),
         ]
         try:
             parallel.each(lambda job: job(), jobs, 2)
         except StoreReadOnly:
             _close(draft)
-            return names[0] if names else object_id(BLOB, content, self._threads)
+            return names[0] if names else object_id(BLOB, content, threads)
         except BaseException:
             _close(draft)
             raise

@@ -213,13 +213,14 @@ class Environment:
 
     def _queue(self, seconds: float) -> None:
         """Take the mutex. The time limit is for neighbours that were stopped; threads of our own that get
-        their turn one after the other, each with a commit to the disk, are no reason to give up.
+        their turn one after the other, each with a commit to the disk, are no reason to give up, nor is one
+        that waits for neighbours who do.
         """
         for _ in range(MOST_QUEUED):
-            turns = self._turns
+            before = self._turns, self._written()
             if self.mutex.acquire(timeout=seconds):
                 return
-            if turns == self._turns:
+            if before == (self._turns, self._written()):
                 break
         raise StoreBusy(self.path, seconds)
 

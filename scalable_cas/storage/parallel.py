@@ -52,23 +52,56 @@ def each(work: Callable[[Any], None], items: Sequence[Any], threads: int) -> Non
                 failed.append(error)
 
     helpers = _started(run, min(threads, len(items)) - 1)
-    run()
-    for helper in helpers:
-        helper.join()
+    try:
+        run()
+    except BaseException as error:
+        failed.append(error)
+        raise
+    finally:
+        _await(helpers, lambda: None)
     if failed:
         raise failed[0]
 
 
-def _started(run: Job, count: int) -> list[threading.Thread]:
-    helpers: list[threading.Thread] = []
+def _started(run: Job, count: int) -> list[threading.Event]:
+    """Call ``run`` in that many threads, if they are to be had; of each what is set when it has ended."""
+    helpers: list[threading.Event] = []
     for _ in range(count):
-        helper = threading.Thread(target=run, name="scalable-cas-part", daemon=True)
+        ended = threading.Event()
+        helper = threading.Thread(target=_work, args=(run, ended), name="scalable-cas-part", daemon=True)
         try:
             helper.start()
         except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
             break
-        helpers.append(helper)
+        helpers.append(ended)
     return helpers
+
+
+def _work(run: Job, ended: threading.Event) -> None:
+    try:
+        run()
+    finally:
+        ended.set()
+
+
+def _await(helpers: Sequence[threading.Event], stop: Job) -> None:
+    """Stop helpers, and wait until they have: what they read and write may be closed and opened by others as
+    soon as the caller goes on. An interrupt (Ctrl-C) is raised when all have ended.
+
+    Not `Thread.join`: interrupted, it takes the thread for ended (in Python 3.11 and 3.12).
+    """
+    interrupted: BaseException | None = None
+    while True:
+        try:
+            stop()
+            for ended in helpers:
+                ended.wait()
+            break
+        except BaseException as error:  # noqa: BLE001
+            # Broad with reason: whatever a signal handler raises, and it is raised below.
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 def in_order(steps: Iterable[Step[T]], then: Callable[[T], None], threads: int) -> None:
@@ -85,9 +118,8 @@ def in_order(steps: Iterable[Step[T]], then: Callable[[T], None], threads: int) 
     try:
         line.follow(then)
     finally:
-        line.stop(None)
-        for helper in helpers:
-            helper.join()
+        _await(helpers, lambda: line.stop(None))
+    line.check()
 
 
 class _Begun:
@@ -128,8 +160,7 @@ class _Line:
         """Do what follows from the steps, and jobs as long as that has to wait: the caller's part."""
         while True:
             with self._changed:
-                if self._failed is not None:
-                    raise self._failed
+                self.check()
                 taken = None if self._is_next_done() else self._take()
                 done = self._begun.popleft() if taken is None and self._is_next_done() else None
                 if done is None and taken is None:
@@ -140,6 +171,11 @@ class _Line:
                 then(done.thing)
             elif taken is not None:
                 self._do(*taken)
+
+    def check(self) -> None:
+        """Raise what went wrong in a helper."""
+        if self._failed is not None:
+            raise self._failed
 
     def _is_next_done(self) -> bool:
         return bool(self._begun) and not self._begun[0].left

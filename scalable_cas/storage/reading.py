@@ -75,6 +75,7 @@ def content_of(
 
     Raises:
         CorruptObject: as `checked`.
+        ObjectUnreadable: there is no memory for it.
     """
     payload = memoryview(data)[encoded.HEADER_BYTES :]
     try:
@@ -85,9 +86,15 @@ def content_of(
         content = encoded.decode(head, payload)
     except MalformedObject as error:
         raise CorruptObject(head.oid.hex(), error.reason) from error
+    except MemoryError as error:
+        raise _no_memory(head) from error
     if object_id(head.kind, content, threads) != head.oid:
         raise CorruptObject(head.oid.hex(), "its content has another digest")
     return content
+
+
+def _no_memory(head: Header) -> ObjectUnreadable:
+    return ObjectUnreadable(head.oid.hex(), f"there is no memory for its {head.raw_size} bytes")
 
 
 def _within(head: Header, largest: int | None) -> None:
@@ -150,7 +157,7 @@ def filled(oid: bytes, head: Header, parts: Iterable[Part], threads: int, *, fro
     try:
         taken = memory.Bytes(head.raw_size) if frozen else memory.Writable(head.raw_size)
     except (MemoryError, OverflowError, OSError, ValueError) as error:
-        raise ObjectUnreadable(oid.hex(), f"there is no memory for its {head.raw_size} bytes") from error
+        raise _no_memory(head) from error
     running = hasher(head.kind, threads)
 
     def steps() -> Iterator[parallel.Step[memoryview]]:

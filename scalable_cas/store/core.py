@@ -275,7 +275,7 @@ class StoreCore(ObjectAccess):
         Raises:
             NotStorable: more buffers or bytes than the format can hold.
         """
-        with Ahead(self.objects.loose, read_only=self.read_only) as ahead:
+        with Ahead(self.objects.loose, lambda: not self.read_only and self.is_alive()) as ahead:
             objects = as_objects(encoded, ahead, mapped=mapped)
             kind, oid, content, _ = objects[-1]
             record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)

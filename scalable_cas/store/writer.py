@@ -174,6 +174,7 @@ class Writer:
             return  # the folder was removed while these were queued, which clears them too
         epoch = store.index.number("epoch")
         placed = self._put(batch)
+        segments: set[str] = set()  # of the journal, that were written to
 
         def change(changes: Changes) -> None:
             nonlocal placed
@@ -187,6 +188,8 @@ class Writer:
             for item in whole:
                 placed |= item.intake.placed if item.intake is not None else {}
             publish(store, changes, whole, placed, current)
+            if whole:
+                segments.add(store.journal.path)
 
         try:
             store.index.write(change, self._lock_wait)
@@ -198,9 +201,8 @@ class Writer:
         self._packed = self._packed or any(place.pack for place in placed.values())
         if not store.strict:
             self._remember(placed)
-            if batch:
-                self._unsynced.add(store.journal.path)  # for `sync`, which cannot tell how far the thread is
-                self._flush_soon(store.journal.path)
+            self._unsynced |= segments  # for `sync`, which cannot tell how far the thread is
+            self._flush_soon(segments)
 
     def _put(self, batch: list[Pending]) -> dict[bytes, Placed]:
         store = self._store
@@ -230,11 +232,11 @@ class Writer:
                 return
             self._unsynced.add(objects.packs.path(place.pack) if place.pack else objects.loose.path(oid))
 
-    def _flush_soon(self, segment: str) -> None:
-        """Have a segment of the journal made safe from a power cut, without waiting for it."""
+    def _flush_soon(self, segments: set[str]) -> None:
+        """Have segments of the journal made safe from a power cut, without waiting for it."""
         with self._mutex:
-            self._due.add(segment)
-            if self._flushing:
+            self._due |= segments
+            if self._flushing or not self._due:
                 return
             self._flushing = True
         # Not by the thread that writes: a result in its queue would wait longer than the contract allows.
@@ -255,6 +257,9 @@ class Writer:
                 fs.sync_paths(sorted(due))
             except (ScalableCasError, OSError) as error:
                 self._store.trouble(error)
+            except BaseException:
+                self._flushing = False  # the next commit begins anew
+                raise
 
     def sync(self) -> None:
         """Write what is queued and make all of it safe from a power cut."""

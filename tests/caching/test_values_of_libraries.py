@@ -36,7 +36,7 @@ def test_a_hit_while_the_result_is_being_written_has_memory_of_its_own(workdir):
     live = np.arange(100_000.0)
 
     class Item:  # what the writer holds of a result
-        objects = as_objects(encode(live), Ahead(LooseObjects(str(workdir)), read_only=True))
+        objects = as_objects(encode(live), Ahead(LooseObjects(str(workdir)), lambda: False))
         record = type("Record", (), {"codec": "numpy"})
 
     back = decode_pending(Item)

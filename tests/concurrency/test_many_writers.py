@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import StoreBusy
+from scalable_cas.storage.locks import LockFile
 from scalable_cas.store.folding import execute_repack, plan_repack
 from tests.support.processes import finish, kill, start, together
 from tests.support.stores import assert_whole, entry_keys
@@ -263,3 +265,17 @@ def test_threads_that_get_their_turn_one_after_the_other_are_no_stopped_neighbou
         with store.index.environment.locked():
             busy = ThreadPoolExecutor(1).submit(store.index.write, lambda changes: None, 0.1)
             assert isinstance(busy.exception(timeout=5), StoreBusy)
+
+
+def test_threads_behind_one_that_waits_for_neighbours_wait_too(tmp_path):
+    """Neighbours that commit one after the other are no reason to give up, for none of our threads."""
+    with Store.init(tmp_path / "store") as store, ThreadPoolExecutor(4) as pool:
+        environment = store.index.environment
+        neighbour = LockFile(f"{environment.path}/users.lock")
+        assert neighbour.exclusive_within(1, 5)
+        waiting = [pool.submit(store.index.write, lambda changes: None, 0.5) for _ in range(3)]
+        for _ in range(20):
+            os.utime(f"{environment.path}/data.mdb")  # as a commit does
+            time.sleep(0.1)
+        neighbour.close()
+        assert [item.exception(timeout=30) for item in waiting] == [None] * 3

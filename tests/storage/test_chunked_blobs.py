@@ -559,6 +559,47 @@ def test_verify_hashes_the_whole_in_whatever_order_the_chunks_lie(store, places,
     assert [item.subject for item in store.verify().findings] == ([] if right else [name.hex()])
 
 
+def test_verify_finds_a_list_whose_lengths_are_of_other_chunks(store):
+    """Their sum is right, and so is the digest of the chunks one after the other; no reader takes it."""
+    parts = [noise(1, 5000), noise(2, 6000)]
+    names = [object_id(BLOB, part) for part in parts]
+    whole = object_id(BLOB, b"".join(parts))
+    with cutting.ChunkWriter(store.objects, sync=False) as writer:
+        writer.store({name: memoryview(part) for name, part in zip(names, parts, strict=True)}, 1)
+        writer.list_chunks(whole, chunking.ChunkList(0, 11_000, [(names[0], 6000), (names[1], 5000)]))
+        writer.finish()
+    rows = {oid: place.row(0) for oid, place in writer.placed.items()}
+    store.index.write(lambda changes: changes.put_sorted("objects", rows))
+    assert [item.subject for item in store.verify().findings] == [whole.hex()]
+
+
+def test_an_object_for_which_there_is_no_memory_is_unreadable_and_not_damaged(store, monkeypatch):
+    oid = store.put_bytes(b"0" * 10_000)
+    store.put_bytes(noise(1))
+
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(header, "decode", refuse)
+    assert {item.kind for item in store.verify().findings} == {"unreadable"}
+    with pytest.raises(ObjectUnreadable, match="no memory"):
+        store.get_bytes(oid)
+
+
+def test_columns_that_are_cut_by_several_threads_leave_the_warnings_as_they_were(tmp_path):
+    """Found by a reviewer: two threads in `catch_warnings` left a filter behind that silenced everything."""
+    run(
+        "import threading, warnings\n"
+        "from scalable_cas.format import chunking\n"
+        "before = list(warnings.filters)\n"
+        "threads = [threading.Thread(target=chunking.cutter, args=(4096,)) for _ in range(8)]\n"
+        "[thread.start() for thread in threads], [thread.join() for thread in threads]\n"
+        "new = [item for item in warnings.filters if item not in before]\n"
+        "assert all(item[1] is not None for item in new), new\n",
+        cwd=tmp_path,
+    )
+
+
 def test_verify_unpacks_each_chunk_once(store, monkeypatch):
     store.put_bytes(noise(1))
     monkeypatch.setattr(

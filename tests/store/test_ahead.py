@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -72,11 +73,11 @@ def test_what_was_written_ahead_is_the_object(store, drafted, mapped):
 def test_what_is_there_already_is_kept(store, drafted):
     value = array()
     save(store, value)
-    before = file_of(store, value)
+    before = file_of(store, value).st_ino
     key = save(store, value, 2)
     save(store, [value, value.copy()], 3)
     assert len(drafted) == 4
-    assert file_of(store, value) == before
+    assert file_of(store, value).st_ino == before
     assert np.array_equal(store.read(key, Counters(), None), value)
     assert nothing_is_left(store)
 
@@ -138,3 +139,12 @@ def test_a_damaged_copy_is_replaced(store):
     save(store, value)
     assert np.array_equal(store.read(key, Counters(), None), value)
     assert nothing_is_left(store)
+
+
+def test_a_store_that_was_removed_is_not_made_again(tmp_path, monkeypatch, drafted):
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    with Store.init(tmp_path / "project" / "store") as store:
+        shutil.rmtree(tmp_path / "project")
+        save(store, array())
+        assert drafted == []
+    assert not (tmp_path / "project").exists()

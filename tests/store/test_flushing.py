@@ -131,3 +131,35 @@ def test_a_disk_that_does_not_flush_is_told_once_and_fails_nothing(store_path, m
         with pytest.warns(CacheWarning, match="input/output error"):
             store.say()
         assert len(list(store.entries())) == 1
+
+
+def test_the_segment_that_was_written_to_is_flushed_though_another_thread_began_the_next(
+    store_path, flushed, monkeypatch
+):
+    with Store.init(store_path) as store:
+        save(store, 1)
+        until(lambda: not store.writer._flushing)
+        written, mend = store.journal.path, store.writer._mend
+        flushed.all.clear()
+
+        def meanwhile():
+            mend()
+            store.journal.close()
+            store.pin([b"1" * 32])
+
+        monkeypatch.setattr(store.writer, "_mend", meanwhile)
+        save(store, 2)
+        assert store.journal.path != written
+        until(lambda: any(path == written for path, _ in flushed.all))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_that_nobody_foresaw_does_not_end_flushing(store_path, flushed, monkeypatch):
+    with Store.init(store_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(fs, "sync_paths", None)
+            save(store, 1)
+            until(lambda: not store.writer._flushing)
+        flushed.all.clear()
+        save(store, 2)
+        until(lambda: of_journal(flushed))
