@@ -13,7 +13,8 @@ end, and looks whether its file is still there (`settle`).
 A pack whose objects lie in younger ones, too, needs no such care: who relies on its objects finds them
 there. Only readers want it whose view is older than the younger pack, so it stays for the grace period from
 then on. A notice of the second kind goes before it is removed, too, so that of two collectors no one counts
-on what the other removes, and each object is checked where it lies now (`remote_needs`).
+on what the other removes, and each object is checked where it lies now (`remote_needs`). So such a notice
+is its owner's to remove; what a killed one left is removed by others when a day has passed.
 
 A segment that cannot be read stops all this: whoever deletes must not guess.
 """
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 GRACE = 7 * 86_400
 #: How long a push waits for the end of a sweep (seconds). One that takes longer was killed, or is stopped.
 SWEEP_SECONDS = 120.0
+#: How long a sweep may live (seconds): its notice is another collector's until then. It removes nothing any
+#: more when half of that is over, because a laptop may sleep in the middle of it.
+SWEEP_LIVES = 86_400
 #: Files of one notice: 3.5 MB of it.
 MOST_ANNOUNCED = 50_000
 
@@ -97,11 +101,14 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
     fresh = sorted(needs.orphans - condemned.keys())
     swept = {name for name in needs.orphans & condemned.keys() if due(condemned[name])}
     replaced = {name for name, since in needs.replaced.items() if due(since)}
-    done = [
-        name
-        for name, notice in needs.listing.notices.items()
-        if not (files_of(notice) & needs.orphans) - swept
-    ]
+    done = []
+    for name, notice in needs.listing.notices.items():
+        if notice.phase == "sweeping":  # the others count on it while its collector may be at work
+            over = now - notice.at > SWEEP_LIVES * 1e9
+        else:
+            over = not (files_of(notice) & needs.orphans) - swept
+        if over:
+            done.append(name)
     joined = set().union(*needs.listing.joined.values())
     covered = [name for number, (name, _) in needs.listing.loose.items() if number in joined]
     covered += map(layout.joined_name, needs.listing.needless)
@@ -148,11 +155,14 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
 
 def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
     """Remove those of some files that are not needed by now; returns them, with their sizes."""
+    began = clock.now_ns()
     notice = _announce(repository, "sweeping", names)
     try:
         needs = _needs(repository)
         found = names & needs.orphans
         found |= needs.proven(names & needs.replaced.keys())
+        if abs(clock.now_ns() - began) > SWEEP_LIVES / 2 * 1e9:
+            return {}
         repository.remote.delete(sorted(found))
         return {name: needs.there[name] for name in found}
     finally:

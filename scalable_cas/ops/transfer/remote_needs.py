@@ -113,7 +113,7 @@ class Needs:
             if len(packed) == _SPOT.size:
                 needed.add(_SPOT.unpack(packed)[1])
                 continue
-            spots = sorted(_SPOT.iter_unpack(packed))
+            spots = self._sorted(packed)
             home = self._home(oid, spots)
             needed.update(spot[1] for spot in spots[home:])
             for at in range(home):
@@ -127,6 +127,14 @@ class Needs:
             and self._stands[number] >= 0
             and self._names[number].startswith(layout.PACKS)
         }
+
+    def _sorted(self, packed: bytes) -> list[tuple[int, int, int, int]]:
+        """Places, the oldest first; of equally old ones that in the file of the greater name, as where they
+        are read (`view_rows.add_place`). Numbers of files are no order: each process gives them anew.
+        """
+        spots = sorted(_SPOT.iter_unpack(packed), key=lambda spot: (self._names[spot[1]], spot), reverse=True)
+        spots.sort(key=lambda spot: spot[0])
+        return spots
 
     def _home(self, oid: bytes, spots: list[tuple[int, int, int, int]]) -> int:
         """Which of an object's places, the oldest first, makes those before it needless: the youngest that
@@ -156,7 +164,7 @@ class Needs:
         relied: dict[bytes, ObjectPlace] = {}
         older: dict[bytes, list[ObjectPlace]] = {}
         for oid, packed in self._spots.items():
-            spots = sorted(_SPOT.iter_unpack(packed))
+            spots = self._sorted(packed)
             mine = [spot for spot in spots if self._names[spot[1]] in names]
             if mine:
                 relied[oid] = self._place(oid, spots[self._home(oid, spots)])
