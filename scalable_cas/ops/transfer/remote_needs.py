@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from scalable_cas.ops.transfer.segments import Listing
 
 ATTEMPTS = 5
+#: Places of one object that are compared; one that has more keeps all files that it is said to be in. Honest
+#: ones have ten or so, and an enemy could name a million.
+MOST_SPOTS = 64
 #: created (ns), number of the file, offset, length
 _SPOT = Struct("<QIQQ")
 
@@ -47,6 +50,7 @@ class Needs:
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
         self._spots: dict[bytes, bytes] = {}
+        self._needed: set[int] = set()  # numbers of the files that some object is only had from
         self._stands: list[int] = []  # by number: how long the file is; -1: it is not there
         self._counts: list[bool] = []  # by number: whether its objects may replace others
         self.listing: Listing
@@ -94,9 +98,9 @@ class Needs:
                 number = self._numbers[name] = len(self._names)
                 self._names.append(name)
             spot = _SPOT.pack(created, number, place.offset, place.length)
-            before = self._spots.get(place.oid)
-            if before is None:
-                self._spots[place.oid] = spot
+            before = self._spots.get(place.oid, b"")
+            if len(before) > MOST_SPOTS * _SPOT.size:
+                self._needed.add(number)
             elif spot not in (before[at : at + _SPOT.size] for at in range(0, len(before), _SPOT.size)):
                 self._spots[place.oid] = before + spot
 
@@ -107,11 +111,11 @@ class Needs:
             size >= 0 and name.startswith(layout.PACKS) and name not in announced
             for name, size in zip(self._names, self._stands, strict=True)
         ]
-        needed: set[int] = set()
+        needed = self._needed
         since: dict[int, int] = {}
         for oid, packed in self._spots.items():
-            if len(packed) == _SPOT.size:
-                needed.add(_SPOT.unpack(packed)[1])
+            if not _SPOT.size < len(packed) <= MOST_SPOTS * _SPOT.size:
+                needed.update(spot[1] for spot in _SPOT.iter_unpack(packed))
                 continue
             spots = self._sorted(packed)
             home = self._home(oid, spots)
@@ -188,7 +192,8 @@ class Needs:
                     continue
                 # a list of chunks proves nothing but that it is one: another one might name what is nowhere
                 same = head.coding != header.CHUNKED or all(
-                    [piece] == self._pieces([item])[1] for item in older[place.oid]
+                    item.length == place.length and [piece] == self._pieces([item])[1]
+                    for item in older[place.oid]
                 )
                 yield place, "" if same else "it is another list of chunks"
 
