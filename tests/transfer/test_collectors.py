@@ -7,6 +7,7 @@ import os
 import pytest
 
 from scalable_cas import clock
+from scalable_cas.errors import StoreVersionError
 from scalable_cas.format import header, view_rows
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.segment import ObjectPlace
@@ -19,6 +20,7 @@ from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.ops.transfer.segments import LONGEST_READ
 from scalable_cas.remotes.files import FileRemote
 from scalable_cas.storage.index import Changes
+from tests.support.stores import overwrite
 
 from .people import fill, noise, numbers, read
 
@@ -122,6 +124,39 @@ def test_of_two_joined_packs_of_one_time_that_which_is_read_stays(ada, bob, plac
         (read,) = one.view.small_packs()
         assert len(plan.replaced) == 5
         assert not any(read.hex() in name for name in plan.replaced)
+
+
+def test_a_remote_that_needs_to_be_known_to_write_is_not_collected(ada, place, six):
+    with open_repository(ada, place.url) as repository:
+        plan = plan_remote_gc(repository, 0)
+    file = place.folder / layout.FORMAT_NAME
+    known = layout.unpack_format(file.read_bytes(), place.url)
+    newer = layout.RemoteFormat(known.remote_id, {"read": [], "write": ["future"], "gc": []})
+    overwrite(file, newer.pack())
+    before = place.names()
+    with open_repository(ada, place.url) as repository:
+        with pytest.raises(StoreVersionError):
+            plan_remote_gc(repository)
+        with pytest.raises(StoreVersionError):
+            execute_remote_gc(repository, plan)
+    assert place.names() == before
+
+
+def test_segments_go_only_while_the_joined_file_is_there(ada, bob, place, monkeypatch):
+    for n in range(6):
+        fill(ada, "m.f", n)
+        ada.push(place.url)
+    with monkeypatch.context() as patch:  # who joins may not delete
+        patch.setattr(FileRemote, "delete", lambda self, names: None)
+        with open_repository(ada, place.url) as repository:
+            compact(repository)
+    with open_repository(ada, place.url) as repository:
+        plan = plan_remote_gc(repository)
+        assert len(plan.segments) >= 6
+        for file in place.files("*.join"):
+            file.unlink()
+        assert execute_remote_gc(repository, plan).segments == ()
+    assert bob.pull(place.url).entries == 6
 
 
 # --- what an enemy writes ----------------------------------------------------------------------------------
@@ -228,7 +263,7 @@ def test_a_large_segment_comes_into_the_view_in_several_transactions_also_after_
         places = [ObjectPlace(os.urandom(32), 1, 0, 100, b"h" * 32, 64 + 200 * n, 164) for n in range(95)]
         commit(repository, (), places)
     for module in (learning, view):
-        monkeypatch.setattr(module, "BATCH", 10)
+        monkeypatch.setattr(module, "BATCH", 20)
     fetch, put, rows = segments.Source.fetch, Changes.put_sorted, {}
 
     def counted(changes, table, new):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scalable_cas.ops.transfer.repository import Repository
+    from scalable_cas.ops.transfer.segments import Listing
 
 #: Seconds between condemning and sweeping: longer than any push runs, and than a laptop sleeps in one.
 GRACE = 7 * 86_400
@@ -82,10 +83,10 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
 
     Raises:
         RemoteError: the remote could not be read. UnreadableSegments: nobody knows what is garbage.
-        StoreVersionError: the remote uses a feature that gc must know.
+        StoreVersionError: the remote uses a feature that gc or writing must know.
         StoreReadOnly, StoreBusy: the view cannot be brought up to date.
     """
-    repository.format.check("gc", repository.url)
+    _check_features(repository)
     repository.refresh()
     join = sum(len({place.holder for _, place in group}) for group in choose(repository))
     needs = _needs(repository)
@@ -109,19 +110,21 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
             over = not (files_of(notice) & needs.orphans) - swept
         if over:
             done.append(name)
-    joined = set().union(*needs.listing.joined.values())
-    covered = [name for number, (name, _) in needs.listing.loose.items() if number in joined]
-    covered += map(layout.joined_name, needs.listing.needless)
     return RemoteGcPlan(
         join=join,
         condemn=tuple(fresh),
         sweep=tuple(sorted(swept)),
         replaced=tuple(sorted(replaced)),
-        segments=tuple(sorted(covered)),
+        segments=tuple(sorted(_covered(needs.listing))),
         notices=tuple(sorted(done)),
         waiting=len(needs.orphans) - len(fresh) - len(swept) + len(needs.replaced) - len(replaced),
         bytes=sum(needs.there[name] for name in swept | replaced),
     )
+
+
+def _check_features(repository: Repository) -> None:
+    for operation in ("gc", "write"):  # it also joins packs and segments
+        repository.format.check(operation, repository.url)
 
 
 def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPlan:
@@ -130,7 +133,9 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
     Raises:
         RemoteError: the remote could not be read or written; what was done so far is right.
         UnreadableSegments: nothing was removed.
+        StoreVersionError: the remote uses a feature that gc or writing must know.
     """
+    _check_features(repository)
     remote = repository.remote
     if plan.condemn:
         _announce(repository, "condemned", plan.condemn)
@@ -141,16 +146,26 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
         removed = _sweep(repository, set(names[at : at + MOST_ANNOUNCED]))
         swept |= removed.keys()
         freed += sum(removed.values())
+    covered: set[str] = set()
     if plan.segments:
-        _needs(repository)  # reads each joined file: what goes is certain to be there
-        remote.delete(plan.segments)
+        # reads each joined file: what goes is certain to be there, and in another one that is there now
+        covered = _covered(_needs(repository).listing).intersection(plan.segments)
+        remote.delete(sorted(covered))
     remote.delete(plan.notices)
     compact(repository, thorough=True)
     return plan._replace(
         sweep=tuple(name for name in plan.sweep if name in swept),
         replaced=tuple(name for name in plan.replaced if name in swept),
+        segments=tuple(sorted(covered)),
         bytes=freed,
     )
+
+
+def _covered(listing: Listing) -> set[str]:
+    """The files of segments that are in a joined file too, and the joined files that are in a larger one."""
+    joined = set().union(*listing.joined.values())
+    loose = {name for number, (name, _) in listing.loose.items() if number in joined}
+    return loose.union(map(layout.joined_name, listing.needless))
 
 
 def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
