@@ -9,11 +9,13 @@ import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import RemoteDenied
+from scalable_cas.format import joined as joins
 from scalable_cas.ops.transfer import compaction
 from scalable_cas.ops.transfer.compaction import MOST_LOOSE, compact
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.remotes.files import FileRemote
+from tests.support.stores import flip, overwrite
 
 from .people import fill, keys
 
@@ -134,3 +136,50 @@ def test_a_joined_file_that_is_damaged_is_put_back_by_the_next_push(ada, pushed)
             assert verify_remote(repository).findings
         ada.push(pushed.url)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped"])
+def test_a_joined_file_that_is_there_and_damaged_is_written_again_before_others_go(
+    ada, bob, place, monkeypatch, damage
+):
+    for n in range(6):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    with monkeypatch.context() as patch:  # who joined was killed before he removed the others
+        patch.setattr(FileRemote, "delete", lambda self, names: None)
+        with open_repository(ada, place.url) as repository:
+            compact(repository)
+    (joined,) = place.files("*.join")
+    whole = joined.read_bytes()
+    if damage == "short":
+        overwrite(joined, whole[:50])
+    else:
+        flip(joined, 100)
+    with open_repository(bob, place.url) as repository:
+        compact(repository)
+    assert place.segments() == []
+    assert joined.read_bytes() == whole
+    with Store.init(place.folder.parent / "eve") as eve:
+        assert eve.pull(place.url).entries == 6
+
+
+def test_no_joined_file_has_more_segments_than_one_may(ada, bob, place, monkeypatch):
+    monkeypatch.setattr(joins, "MOST_SEGMENTS", 12)
+    monkeypatch.setattr(compaction, "MOST_LOOSE", 2)
+    for n in range(30):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    monkeypatch.setattr(compaction, "MOST_LOOSE", 1000)
+    for n in range(30, 50):
+        fill(ada, "m.f", n, seconds=0.001)
+        ada.push(place.url)
+    for _ in range(3):
+        with open_repository(ada, place.url) as repository:
+            compact(repository, thorough=True)
+    sizes = [
+        len(joins.unpack_table(file.read_bytes(), file.stat().st_size)) for file in place.files("*.join")
+    ]
+    assert max(sizes) <= 12
+    assert len(sizes) < 25
+    assert len(place.segments()) <= 2
+    assert bob.pull(place.url).entries == 50

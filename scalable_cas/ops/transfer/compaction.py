@@ -10,6 +10,8 @@ number grows with the logarithm of all, and each segment is written again that o
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from blake3 import blake3
 
 from scalable_cas.errors import RemoteError, StoreBusy, StoreReadOnly
@@ -21,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scalable_cas.ops.transfer.repository import Repository
     from scalable_cas.ops.transfer.segments import Listing
+    from scalable_cas.remotes.base import Remote
 
 #: Segments that lie by themselves, and with them packs: a reader needs a request for each. Joining them costs
 #: five requests or so, where everything is here; so a push costs less than one more.
@@ -76,14 +79,15 @@ def compact(repository: Repository, *, least: int = 2, thorough: bool = False) -
 
 def _join_segments(repository: Repository, listing: Listing, packs: int) -> Compacted:
     chosen = _choose(listing)
-    wanted = listing.uncovered.union(*(listing.joined[name] for name in chosen))
+    wanted = set(sorted(listing.uncovered)[: joins.MOST_SEGMENTS])
+    wanted.update(*(listing.joined[name] for name in chosen))
     # what is damaged there, or another remote's, was never taken over: it stays for `verify --remote` to name
     parts = {number: data for number in wanted if (data := repository.copy(number)) is not None}
     if len(parts) < 2 or len(listing.uncovered & parts.keys()) + len(chosen) < 2:
         return Compacted(packs, 0, 0)
     data = joins.pack(parts)
     name: bytes = blake3(data).digest()
-    repository.remote.put(layout.joined_name(name), data)
+    _write(repository.remote, layout.joined_name(name), data)
     repository.view.note_joined(name, parts)
     covered = [file for number, (file, _) in listing.loose.items() if number in parts]
     held = [other for other in chosen if other != name and parts.keys() >= set(listing.joined[other])]
@@ -95,8 +99,18 @@ def _join_segments(repository: Repository, listing: Listing, packs: int) -> Comp
     return Compacted(packs, len(parts), len(covered))
 
 
+def _write(remote: Remote, file: str, data: bytes) -> None:
+    """Write a joined file. One that is there may be damaged, and what is removed next may be in no other."""
+    if remote.put(file, data):
+        return
+    if remote.size(file) != len(data) or remote.get(file, largest=len(data)) != data:
+        remote.put(file, data, exclusive=False)
+
+
 def _choose(listing: Listing) -> list[bytes]:
     """The joined files that go into the new one, the smallest first."""
     size = sum(listing.loose[number][1] for number in listing.uncovered)
     names = sorted(listing.joined.keys() - listing.needless, key=lambda name: (listing.sizes[name], name))
-    return names[: prefix([listing.sizes[name] for name in names], LARGEST, size)]
+    counts = accumulate((len(listing.joined[name]) for name in names), initial=len(listing.uncovered))
+    fit = sum(1 for count in counts if count <= joins.MOST_SEGMENTS) - 1
+    return names[: prefix([listing.sizes[name] for name in names[: max(fit, 0)]], LARGEST, size)]

@@ -143,11 +143,17 @@ def _join(repository: Repository, group: Found) -> tuple[bytes, str, int] | None
 
 
 def _here(repository: Repository, places: Sequence[ObjectPlace]) -> Iterator[tuple[bytes, bytes]]:
-    """Those of some objects that are in this store, and not in chunks."""
+    """Those of some objects that are in this store, and not in chunks. Not more than a pack of them:
+    that they are small is what the remote says, and whoever may write there may say so of the largest.
+    """
     objects = repository.store.objects
     whole = [place.oid for place in places if place.coding != header.CHUNKED]
     known = [item for item in facts(objects, whole).values() if item is not None]
-    wanted = [item for item in known if item.coding != header.CHUNKED]
+    wanted, size = [], 0
+    for item in known:
+        if item.coding != header.CHUNKED and item.stored <= SMALL_PACK and size + item.stored <= MOST_BYTES:
+            wanted.append(item)
+            size += item.stored
     for item, data in Packing(objects).read(wanted):
         if header.unpack(data[: header.HEADER_BYTES]).coding != header.CHUNKED:
             yield item.oid, bytes(data)

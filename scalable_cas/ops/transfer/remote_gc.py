@@ -13,7 +13,8 @@ end, and looks whether its file is still there (`settle`).
 A pack whose objects lie in younger ones, too, needs no such care: who relies on its objects finds them
 there. Only readers want it whose view is older than the younger pack, so it stays for the grace period from
 then on. A notice of the second kind goes before it is removed, too, so that of two collectors no one counts
-on what the other removes, and each object is checked where it lies now (`remote_needs`).
+on what the other removes, and each object is checked where it lies now (`remote_needs`). So such a notice
+is its owner's to remove; what a killed one left is removed by others when a day has passed.
 
 A segment that cannot be read stops all this: whoever deletes must not guess.
 """
@@ -35,11 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scalable_cas.ops.transfer.repository import Repository
+    from scalable_cas.ops.transfer.segments import Listing
 
 #: Seconds between condemning and sweeping: longer than any push runs, and than a laptop sleeps in one.
 GRACE = 7 * 86_400
 #: How long a push waits for the end of a sweep (seconds). One that takes longer was killed, or is stopped.
 SWEEP_SECONDS = 120.0
+#: How long a sweep may live (seconds): its notice is another collector's until then. It removes nothing any
+#: more when half of that is over, because a laptop may sleep in the middle of it.
+SWEEP_LIVES = 86_400
 #: Files of one notice: 3.5 MB of it.
 MOST_ANNOUNCED = 50_000
 
@@ -78,10 +83,10 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
 
     Raises:
         RemoteError: the remote could not be read. UnreadableSegments: nobody knows what is garbage.
-        StoreVersionError: the remote uses a feature that gc must know.
+        StoreVersionError: the remote uses a feature that gc or writing must know.
         StoreReadOnly, StoreBusy: the view cannot be brought up to date.
     """
-    repository.format.check("gc", repository.url)
+    _check_features(repository)
     repository.refresh()
     join = sum(len({place.holder for _, place in group}) for group in choose(repository))
     needs = _needs(repository)
@@ -97,24 +102,29 @@ def plan_remote_gc(repository: Repository, grace: float = GRACE) -> RemoteGcPlan
     fresh = sorted(needs.orphans - condemned.keys())
     swept = {name for name in needs.orphans & condemned.keys() if due(condemned[name])}
     replaced = {name for name, since in needs.replaced.items() if due(since)}
-    done = [
-        name
-        for name, notice in needs.listing.notices.items()
-        if not (files_of(notice) & needs.orphans) - swept
-    ]
-    joined = set().union(*needs.listing.joined.values())
-    covered = [name for number, (name, _) in needs.listing.loose.items() if number in joined]
-    covered += map(layout.joined_name, needs.listing.needless)
+    done = []
+    for name, notice in needs.listing.notices.items():
+        if notice.phase == "sweeping":  # the others count on it while its collector may be at work
+            over = now - notice.at > SWEEP_LIVES * 1e9
+        else:
+            over = not (files_of(notice) & needs.orphans) - swept
+        if over:
+            done.append(name)
     return RemoteGcPlan(
         join=join,
         condemn=tuple(fresh),
         sweep=tuple(sorted(swept)),
         replaced=tuple(sorted(replaced)),
-        segments=tuple(sorted(covered)),
+        segments=tuple(sorted(_covered(needs.listing))),
         notices=tuple(sorted(done)),
         waiting=len(needs.orphans) - len(fresh) - len(swept) + len(needs.replaced) - len(replaced),
         bytes=sum(needs.there[name] for name in swept | replaced),
     )
+
+
+def _check_features(repository: Repository) -> None:
+    for operation in ("gc", "write"):  # it also joins packs and segments
+        repository.format.check(operation, repository.url)
 
 
 def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPlan:
@@ -123,7 +133,9 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
     Raises:
         RemoteError: the remote could not be read or written; what was done so far is right.
         UnreadableSegments: nothing was removed.
+        StoreVersionError: the remote uses a feature that gc or writing must know.
     """
+    _check_features(repository)
     remote = repository.remote
     if plan.condemn:
         _announce(repository, "condemned", plan.condemn)
@@ -134,25 +146,38 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
         removed = _sweep(repository, set(names[at : at + MOST_ANNOUNCED]))
         swept |= removed.keys()
         freed += sum(removed.values())
+    covered: set[str] = set()
     if plan.segments:
-        _needs(repository)  # reads each joined file: what goes is certain to be there
-        remote.delete(plan.segments)
+        # reads each joined file: what goes is certain to be there, and in another one that is there now
+        covered = _covered(_needs(repository).listing).intersection(plan.segments)
+        remote.delete(sorted(covered))
     remote.delete(plan.notices)
     compact(repository, thorough=True)
     return plan._replace(
         sweep=tuple(name for name in plan.sweep if name in swept),
         replaced=tuple(name for name in plan.replaced if name in swept),
+        segments=tuple(sorted(covered)),
         bytes=freed,
     )
 
 
+def _covered(listing: Listing) -> set[str]:
+    """The files of segments that are in a joined file too, and the joined files that are in a larger one."""
+    joined = set().union(*listing.joined.values())
+    loose = {name for number, (name, _) in listing.loose.items() if number in joined}
+    return loose.union(map(layout.joined_name, listing.needless))
+
+
 def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
     """Remove those of some files that are not needed by now; returns them, with their sizes."""
+    began = clock.now_ns()
     notice = _announce(repository, "sweeping", names)
     try:
         needs = _needs(repository)
         found = names & needs.orphans
         found |= needs.proven(names & needs.replaced.keys())
+        if abs(clock.now_ns() - began) > SWEEP_LIVES / 2 * 1e9:
+            return {}
         repository.remote.delete(sorted(found))
         return {name: needs.there[name] for name in found}
     finally:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from scalable_cas.ops.transfer.segments import Listing
 
 ATTEMPTS = 5
+#: Places of one object that are compared; one that has more keeps all files that it is said to be in. Honest
+#: ones have ten or so, and an enemy could name a million.
+MOST_SPOTS = 64
 #: created (ns), number of the file, offset, length
 _SPOT = Struct("<QIQQ")
 
@@ -47,6 +50,7 @@ class Needs:
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
         self._spots: dict[bytes, bytes] = {}
+        self._needed: set[int] = set()  # numbers of the files that some object is only had from
         self._stands: list[int] = []  # by number: how long the file is; -1: it is not there
         self._counts: list[bool] = []  # by number: whether its objects may replace others
         self.listing: Listing
@@ -94,9 +98,9 @@ class Needs:
                 number = self._numbers[name] = len(self._names)
                 self._names.append(name)
             spot = _SPOT.pack(created, number, place.offset, place.length)
-            before = self._spots.get(place.oid)
-            if before is None:
-                self._spots[place.oid] = spot
+            before = self._spots.get(place.oid, b"")
+            if len(before) > MOST_SPOTS * _SPOT.size:
+                self._needed.add(number)
             elif spot not in (before[at : at + _SPOT.size] for at in range(0, len(before), _SPOT.size)):
                 self._spots[place.oid] = before + spot
 
@@ -107,13 +111,13 @@ class Needs:
             size >= 0 and name.startswith(layout.PACKS) and name not in announced
             for name, size in zip(self._names, self._stands, strict=True)
         ]
-        needed: set[int] = set()
+        needed = self._needed
         since: dict[int, int] = {}
         for oid, packed in self._spots.items():
-            if len(packed) == _SPOT.size:
-                needed.add(_SPOT.unpack(packed)[1])
+            if not _SPOT.size < len(packed) <= MOST_SPOTS * _SPOT.size:
+                needed.update(spot[1] for spot in _SPOT.iter_unpack(packed))
                 continue
-            spots = sorted(_SPOT.iter_unpack(packed))
+            spots = self._sorted(packed)
             home = self._home(oid, spots)
             needed.update(spot[1] for spot in spots[home:])
             for at in range(home):
@@ -127,6 +131,14 @@ class Needs:
             and self._stands[number] >= 0
             and self._names[number].startswith(layout.PACKS)
         }
+
+    def _sorted(self, packed: bytes) -> list[tuple[int, int, int, int]]:
+        """Places, the oldest first; of equally old ones that in the file of the greater name, as where they
+        are read (`view_rows.add_place`). Numbers of files are no order: each process gives them anew.
+        """
+        spots = sorted(_SPOT.iter_unpack(packed), key=lambda spot: (self._names[spot[1]], spot), reverse=True)
+        spots.sort(key=lambda spot: spot[0])
+        return spots
 
     def _home(self, oid: bytes, spots: list[tuple[int, int, int, int]]) -> int:
         """Which of an object's places, the oldest first, makes those before it needless: the youngest that
@@ -156,7 +168,7 @@ class Needs:
         relied: dict[bytes, ObjectPlace] = {}
         older: dict[bytes, list[ObjectPlace]] = {}
         for oid, packed in self._spots.items():
-            spots = sorted(_SPOT.iter_unpack(packed))
+            spots = self._sorted(packed)
             mine = [spot for spot in spots if self._names[spot[1]] in names]
             if mine:
                 relied[oid] = self._place(oid, spots[self._home(oid, spots)])
@@ -180,7 +192,8 @@ class Needs:
                     continue
                 # a list of chunks proves nothing but that it is one: another one might name what is nowhere
                 same = head.coding != header.CHUNKED or all(
-                    [piece] == self._pieces([item])[1] for item in older[place.oid]
+                    item.length == place.length and [piece] == self._pieces([item])[1]
+                    for item in older[place.oid]
                 )
                 yield place, "" if same else "it is another list of chunks"
 

@@ -232,7 +232,11 @@ class View:
                 self.faults[name] = found.reason
                 continue
             new += 1
-            waiting.append(Learning(self.key, found, data))
+            item = Learning(self.key, found, data)
+            if item.total > BATCH:  # by itself, in several transactions
+                self._learn([item])
+                continue
+            waiting.append(item)
             total, size = total + waiting[-1].total, size + len(data)
             if total > BATCH or size > BATCH_BYTES:
                 self._learn(waiting)
