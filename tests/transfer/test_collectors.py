@@ -6,14 +6,16 @@ import os
 
 import pytest
 
-from scalable_cas import clock
+from scalable_cas import Store, clock
 from scalable_cas.errors import StoreVersionError
 from scalable_cas.format import header, view_rows
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.segment import ObjectPlace
 from scalable_cas.ops.transfer import joining, learning, remote_gc, remote_needs, segments, view
+from scalable_cas.ops.transfer import push as pushes
 from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.compaction import compact
+from scalable_cas.ops.transfer.push_plan import plan_push
 from scalable_cas.ops.transfer.remote_gc import execute_remote_gc, plan_remote_gc
 from scalable_cas.ops.transfer.remote_needs import Needs
 from scalable_cas.ops.transfer.repository import open_repository
@@ -68,6 +70,60 @@ def test_the_notice_of_a_sweep_at_work_is_its_owners(ada, bob, place, six, monke
     assert len(during[0]) == 1
     assert during[1] == during[0]
     assert notices(place) == []
+
+
+def test_a_push_in_the_midst_of_a_sweep_waits_for_it_though_another_collector_is_done(
+    ada, bob, place, tmp_path, monkeypatch
+):
+    with Store.init(tmp_path / "dan") as dan:  # his push was cut short: a pack that no segment names
+        fill(dan, "m.f", 1, value=noise(300))
+        dan.push(place.url)
+        for file in place.segments():
+            file.unlink()
+    collect(bob, place)
+    fill(ada, "m.f", 1, value=noise(300))
+    with open_repository(bob, place.url) as collector, open_repository(ada, place.url) as pusher:
+        plan = plan_remote_gc(collector, 0)
+        assert len(plan.sweep) == 1
+        notice = remote_gc._announce(collector, "sweeping", plan.sweep)  # and has read all segments by now
+        settle = remote_gc.settle
+
+        def after_another(repository, names):
+            assert names
+            assert collect(bob, place).sweep == ()
+            return settle(repository, names)
+
+        waited = []
+
+        def finish(seconds):
+            waited.append(seconds)
+            collector.remote.delete([*plan.sweep, notice])
+
+        monkeypatch.setattr(pushes, "settle", after_another)
+        monkeypatch.setattr(clock, "sleep", finish)
+        assert pushes.push(pusher, plan_push(pusher)).entries == 1
+        assert len(waited) == 1
+    assert bob.pull(place.url).lost == ()
+    assert read(bob, "m.f", 1) == noise(300)
+
+
+def test_what_no_segment_names_is_swept_before_packs_are_proved(ada, bob, place, six, monkeypatch):
+    """A push that names one of them waits for two minutes, and to prove packs takes hours."""
+    orphan = place.folder / layout.pack_name(b"\x05" * 32)
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(bytes(100))
+    collect(bob, place, grace=86_400)
+    later(monkeypatch, 2 * DAY_NS)
+    proven, there = Needs.proven, []
+
+    def look(self, names):
+        there.append(orphan.exists())
+        return proven(self, names)
+
+    monkeypatch.setattr(Needs, "proven", look)
+    done = collect(ada, place)
+    assert (len(done.sweep), len(done.replaced)) == (1, 6)
+    assert there == [False]
 
 
 def test_the_notice_of_a_killed_sweep_goes_when_a_day_is_over(ada, bob, place, six, monkeypatch):

@@ -174,11 +174,15 @@ def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
     notice = _announce(repository, "sweeping", names)
     try:
         needs = _needs(repository)
-        found = names & needs.orphans
-        found |= needs.proven(names & needs.replaced.keys())
-        if abs(clock.now_ns() - began) > SWEEP_LIVES / 2 * 1e9:
-            return {}
-        repository.remote.delete(sorted(found))
+        found: set[str] = set()
+        # orphans at once: a push that names one meanwhile waits `SWEEP_SECONDS`, and to prove packs may take
+        # hours
+        for which in (needs.orphans.intersection, lambda some: needs.proven(some & needs.replaced.keys())):
+            gone = which(names)
+            if abs(clock.now_ns() - began) > SWEEP_LIVES / 2 * 1e9:
+                break
+            repository.remote.delete(sorted(gone))
+            found |= gone
         return {name: needs.there[name] for name in found}
     finally:
         repository.remote.delete([notice])
