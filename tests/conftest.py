@@ -8,6 +8,7 @@ import compileall
 import os
 import subprocess
 import sys
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -105,3 +106,14 @@ def run(workdir):
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """Imported here, not at collection: it takes seconds."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the import itself, which is not ours
+        import torch
+
+        return torch

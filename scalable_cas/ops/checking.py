@@ -179,7 +179,7 @@ class _Members:
             if _is_parent(head):
                 known = self._quick or self._is_whole(oid)
                 item.children = _children(self._store, head, content, known)
-            elif oid in self._waiting:
+            elif oid in self._waiting and not isinstance(content, ChunkList):
                 self._met(head, content)
             item.size = _own_size(head)
         except CorruptObject as error:
@@ -188,11 +188,11 @@ class _Members:
             item.fault = ("unreadable", error.reason)
         return item
 
-    def _met(self, head: header.Header, content: bytes | memoryview | ChunkList) -> None:
+    def _met(self, head: header.Header, content: bytes | memoryview) -> None:
         for running in self._waiting.pop(head.oid):
             if head.kind != BLOB or head.raw_size != running.chunks[running.at][1]:
                 continue  # no reader would take it; reading the blob tells why
-            running.digest.update(content)  # type: ignore[arg-type]
+            running.digest.update(content)
             running.at += 1
             if running.at < len(running.chunks):
                 self._waiting.setdefault(running.chunks[running.at][0], []).append(running)

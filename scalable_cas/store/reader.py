@@ -2,10 +2,11 @@
 back to. Keeps I5.
 
 What a hit checks, always: the row's tag (a keyed digest over the key, the object's name and the copy of a
-small value), and for content that is read from files its digest. Small values are decoded from their copy in
+small value), or that the row is one whose tag this process has checked (`make_reader` says how it knows); and
+for content that is read from files its digest. Small values are decoded from their copy in
 the row, so their file is not read; but it is looked at (inode, size, time of change) so that a missing or
 altered file is a miss that heals, as for any other object. A look costs a system call, so in a tight loop not
-every hit pays for one: a budget of looks is refilled as time passes. The tag is checked on every hit, budget
+every hit pays for one: a budget of looks is refilled as time passes. The row is checked on every hit, budget
 or not.
 """
 
@@ -50,8 +51,9 @@ LOOKS_PER_SECOND = 10_000
 #: Rows remembered with what follows from them, each as a tuple: a hit whose row is byte for byte one of them
 #: is not hashed and not parsed, which saves two microseconds of six. Some 900 bytes each.
 KNOWN = 20_000
-#: Hits of other rows after which those remembered are given up for newer ones.
-PATIENCE = 50 * KNOWN
+#: Other rows that were checked in full, as one hit in ten is where marks serve the rest, after which those
+#: remembered are given up for newer ones.
+PATIENCE = 5 * KNOWN
 #: Of further rows that were checked only a mark is kept, a hash of 64 bits at the place that its last bits
 #: name: 8 MB, in which of 200,000 rows one in six loses its mark to another. Python's hash is keyed, but
 #: PYTHONHASHSEED may fix its key: so what is hashed begins with a salt.

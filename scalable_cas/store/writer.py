@@ -245,6 +245,9 @@ class Writer:
             thread.start()
         except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
             self._flush_due()
+        except BaseException:  # Ctrl-C: the next commit begins anew
+            self._flushing = False
+            raise
 
     def _flush_due(self) -> None:
         while True:

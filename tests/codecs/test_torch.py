@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -38,17 +36,6 @@ DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128"),
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 )
-
-
-@pytest.fixture(scope="module")
-def torch():
-    """Imported here, not at collection: it takes seconds."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the import itself, which is not ours
-        import torch
-
-        return torch
 
 
 def there_and_back(value, codec="torch", *, buffer=bytearray, **options):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import warnings
 from importlib.util import find_spec
@@ -15,17 +14,6 @@ from scalable_cas.keys.encode import _Deep, encode
 from scalable_cas.keys.nodes import Refused, Walk
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: tox -e torch")
-
-
-@pytest.fixture(scope="module")
-def torch():
-    """Imported here, not at collection: it takes seconds."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the import itself, which is not ours
-        import torch
-
-        return torch
 
 
 def given_attribute(value):

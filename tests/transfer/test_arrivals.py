@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from blake3 import blake3
 
-from scalable_cas import Store
 from scalable_cas.format import header
 from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.kinds import BLOB
@@ -26,24 +25,7 @@ from scalable_cas.storage.incoming import alone
 from scalable_cas.store.arrivals import Arrivals
 from tests.support.stores import object_files, pack_files
 
-from .people import Place, fill, noise, read
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "remote")
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.init(tmp_path / "store") as store:
-        yield store
-
-
-@pytest.fixture
-def other(tmp_path):
-    with Store.init(tmp_path / "other") as store:
-        yield store
+from .people import fill, noise, read
 
 
 def encoded(content):
@@ -59,24 +41,24 @@ def listed(oid, chunks):
     return oid, header.Header(BLOB, header.CHUNKED, 0, size, len(packed), oid).pack() + packed
 
 
-def test_what_somebody_stored_while_it_came_is_kept(store):
+def test_what_somebody_stored_while_it_came_is_kept(ada):
     oid, data = encoded(noise(5000))
     found = incoming.check(oid, data)
-    store.put_bytes(noise(5000))  # since the pull looked, and found none
-    before = store.objects.loose.stat(oid).st_ino
-    incoming.place_all(store.objects, [(found.head, alone(data))], absent=True)
-    assert store.objects.loose.stat(oid).st_ino == before
-    assert not os.path.exists(f"{store.root}/quarantine")
+    ada.put_bytes(noise(5000))  # since the pull looked, and found none
+    before = ada.objects.loose.stat(oid).st_ino
+    incoming.place_all(ada.objects, [(found.head, alone(data))], absent=True)
+    assert ada.objects.loose.stat(oid).st_ino == before
+    assert not os.path.exists(f"{ada.root}/quarantine")
 
 
 @pytest.mark.parametrize("wanted, kept", [(1, 1), (50, 100)])
-def test_of_a_large_piece_of_which_little_is_wanted_the_rest_is_not_kept(store, place, wanted, kept):
-    store.push(place.url)
+def test_of_a_large_piece_of_which_little_is_wanted_the_rest_is_not_kept(ada, place, wanted, kept):
+    ada.push(place.url)
     oids = [encoded(noise(1000, number)) for number in range(100)]
     length = len(oids[0][1])
     span = _Span(b"", 0, 100 * length, ())
     memory = memoryview(b"".join(data for _, data in oids))
-    with open_repository(store, place.url) as repository:
+    with open_repository(ada, place.url) as repository:
         fetcher = Fetcher(repository)
         fetcher._take(
             [
@@ -86,7 +68,7 @@ def test_of_a_large_piece_of_which_little_is_wanted_the_rest_is_not_kept(store, 
         )
         assert {len(piece.memory) for _, piece in fetcher._pending} == {kept * length}
         fetcher._put()
-    assert all(store.objects.place(oid) for oid, _ in oids[:wanted])
+    assert all(ada.objects.place(oid) for oid, _ in oids[:wanted])
 
 
 def test_when_one_transfer_fails_the_others_are_over_too():
@@ -107,34 +89,34 @@ def test_when_one_transfer_fails_the_others_are_over_too():
         assert ended.is_set()
 
 
-def test_what_was_proved_of_one_list_does_not_hold_for_another(store):
+def test_what_was_proved_of_one_list_does_not_hold_for_another(ada):
     parts = [encoded(noise(600_000, number)) for number in (1, 2)]
     whole = blake3(noise(600_000, 1) + noise(600_000, 2)).digest()
-    arrivals = Arrivals(store)
+    arrivals = Arrivals(ada)
     with ThreadPoolExecutor(1) as pool:
         arrivals.put([listed(whole, [(oid, 600_000) for oid, _ in parts]), *parts])
         arrivals.prove_behind(pool.submit)
         arrivals.put([listed(whole, [(b"x" * 32, 600_000), (b"y" * 32, 600_000)])])
         assert arrivals.settle() == {b"x" * 32, b"y" * 32}
-    assert store.objects.place(whole) is None
+    assert ada.objects.place(whole) is None
 
 
-def test_repair_brings_a_blob_in_chunks_back(store, place):
-    fill(store, "m.f", 1, value=noise(3 << 20))
-    store.push(place.url)
-    for path in (*object_files(store.root), *pack_files(store.root)):
+def test_repair_brings_a_blob_in_chunks_back(ada, place):
+    fill(ada, "m.f", 1, value=noise(3 << 20))
+    ada.push(place.url)
+    for path in (*object_files(ada.root), *pack_files(ada.root)):
         path.unlink()
-    with open_repository(store, place.url) as repository:
+    with open_repository(ada, place.url) as repository:
         repository.refresh()
-        done = verify.repair(store, store.verify(), restoring(repository))
+        done = verify.repair(ada, ada.verify(), restoring(repository))
     assert all(line.endswith("fetched") for line in done)
-    assert store.verify().findings == []
-    assert read(store, "m.f", 1) == noise(3 << 20)
+    assert ada.verify().findings == []
+    assert read(ada, "m.f", 1) == noise(3 << 20)
 
 
-def test_a_file_that_a_power_cut_left_empty_is_pulled_again(store, place, other, monkeypatch):
-    fill(store, "m.f", 1, value=noise(300_000))
-    store.push(place.url)
+def test_a_file_that_a_power_cut_left_empty_is_pulled_again(ada, place, bob, monkeypatch):
+    fill(ada, "m.f", 1, value=noise(300_000))
+    ada.push(place.url)
 
     def cut(*_):
         raise InterruptedError
@@ -142,10 +124,10 @@ def test_a_file_that_a_power_cut_left_empty_is_pulled_again(store, place, other,
     with monkeypatch.context() as patched:
         patched.setattr(pulling, "ingest", cut)
         with pytest.raises(InterruptedError):
-            other.pull(place.url)
-    for path in object_files(other.root):
+            bob.pull(place.url)
+    for path in object_files(bob.root):
         path.chmod(0o600)
         os.truncate(path, 0)
-    assert other.pull(place.url).entries == 1
-    assert other.verify().findings == []
-    assert read(other, "m.f", 1) == noise(300_000)
+    assert bob.pull(place.url).entries == 1
+    assert bob.verify().findings == []
+    assert read(bob, "m.f", 1) == noise(300_000)
