@@ -2,19 +2,18 @@
 back to. Keeps I5.
 
 What a hit checks, always: the row's tag (a keyed digest over the key, the object's name and the copy of a
-small value), or that the row is one whose tag this process has checked (`make_reader` says how it knows); and
-for content that is read from files its digest. Small values are decoded from their copy in
-the row, so their file is not read; but it is looked at (inode, size, time of change) so that a missing or
-altered file is a miss that heals, as for any other object. A look costs a system call, so in a tight loop not
-every hit pays for one: a budget of looks is refilled as time passes. The row is checked on every hit, budget
-or not.
+small value), or that the row is one whose tag this process has checked, byte for byte, or in the snapshot of
+the index that is still the newest (`Seen`); and for content that is read from files its digest. Small values
+are decoded from their copy in the row, so their file is not read; but it is looked at (inode, size, time of
+change) so that a missing or altered file is a miss that heals, as for any other object. A look costs a system
+call, so in a tight loop not every hit pays for one: a budget of looks is refilled as time passes. The index
+is asked on every hit, budget or not.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from array import array
 
 from blake3 import blake3
 
@@ -51,13 +50,41 @@ LOOKS_PER_SECOND = 10_000
 #: Rows remembered with what follows from them, each as a tuple: a hit whose row is byte for byte one of them
 #: is not hashed and not parsed, which saves two microseconds of six. Some 900 bytes each.
 KNOWN = 20_000
-#: Other rows that were checked in full, as one hit in ten is where marks serve the rest, after which those
+#: Other rows that were checked in full, as one hit in ten is where `Seen` serves the rest, after which those
 #: remembered are given up for newer ones.
 PATIENCE = 5 * KNOWN
-#: Of further rows that were checked only a mark is kept, a hash of 64 bits at the place that its last bits
-#: name: 8 MB, in which of 200,000 rows one in six loses its mark to another. Python's hash is keyed, but
-#: PYTHONHASHSEED may fix its key: so what is hashed begins with a salt.
-MARKS = 1 << 20
+#: Bytes of memory for further rows of one snapshot: 200,000 of small results. A row takes `SEEN_ROW` more
+#: than its own bytes, for its key and for both in the table (measured with 3.11).
+SEEN_BYTES = 64 << 20
+SEEN_ROW = 200
+
+
+class Seen:
+    """What was checked in one snapshot of the index, a transaction's number.
+
+    To find a row among 200,000 costs LMDB 1.5 µs, most of it waiting for memory. But what a process has
+    checked in a snapshot stays true as long as that is the newest. So a hit asks for the snapshot's number
+    first, and for the row only if it does not know it from there. (A mark of 64 bits for each checked row,
+    as before, spared the hash of the row but not the search.) A commit, whoever makes it, begins a new one.
+
+    Each knows the number that its rows belong to, and no thread puts rows of one snapshot into that of
+    another: a thread that is late writes into one that nobody uses any more.
+    """
+
+    __slots__ = ("room", "rows", "snapshot")
+
+    def __init__(self, snapshot: int) -> None:
+        self.snapshot = snapshot
+        self.rows: dict[bytes, bytes | tuple[Any, ...]] = {}  # row, or what follows from it
+        self.room = SEEN_BYTES
+
+    def add(self, rowkey: bytes, facts: tuple[Any, ...], *, remembered: bool) -> None:
+        """Note what was checked. ``remembered``: it is kept anyway, and costs a place in the table."""
+        if remembered:
+            self.rows[rowkey] = facts
+        elif self.room > 0 and rowkey not in self.rows:
+            self.rows[rowkey] = facts[0]
+            self.room -= SEEN_ROW + len(facts[0])
 
 
 def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any]:
@@ -78,86 +105,102 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     plain, prefix, start = rows.CODEC_NUMBERS["plain"], value.PLAIN_PREFIX, fixed + len(value.PLAIN_PREFIX)
     stat, perf_counter = os.stat, clock.perf_counter
     known: dict[bytes, tuple[Any, ...]] = {}
-    marks, salt, place = array("q"), os.urandom(16), MARKS - 1
+    current = Seen(-1)
     looks, refilled, strangers = LOOKS, perf_counter(), 0
 
-    def examine(rowkey: bytes, row: bytes | None) -> tuple[Any, ...] | None:
-        """Check a row that is not known yet. None: it cannot be used; a tuple of one: it takes the general
-        way.
+    def examine(rowkey: bytes, row: bytes | None, seen: Seen) -> tuple[Any, ...]:
+        """Check a row that is not known yet, and return what follows from it: nothing, if it cannot be used;
+        it and its time, if it takes the general way.
         """
         nonlocal strangers
         if row is None or len(row) < fixed:
-            return None
-        mark = hash(salt + rowkey + row) if marks else 0
-        if looks < 2 and mark and marks[mark & place] == mark:  # nobody will look at its file
-            created, seconds, code = brief(row)
-            return (row, created, seconds, 0, 0, "", row[start:], code, unpack_plain)
+            return ()
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
         if blake3(rowkey + row[tag_bytes:], key=secret).digest(tag_bytes) != tag:
-            return None  # a flipped bit, or another user's row: it will be written anew
+            return ()  # a flipped bit, or another user's row: it will be written anew
         if codec != plain or flags & ~(rows.PACKED | rows.FOREIGN) != rows.HAS_INLINE or kind != VALUE:
-            return (created,)
+            return (row, created)
         end = fixed + length
         if len(row) not in (end, end + len(rows.signer_of(row))) or not row.startswith(prefix, fixed):
-            return (created,)
+            return (row, created)
         head = row[start:end]
         unpack = unpack_foreign(store, head) if flags & rows.FOREIGN else unpack_plain
         if unpack is None:
-            return (created,)
+            return (row, created)
         if flags & rows.PACKED:
             path = pack_path(inode)
             if path is None:  # the pack is gone, or its objects have moved to another
-                return (created,)
+                return (row, created)
         else:
             name = oid.hex()
             path = f"{folder}/{name[:2]}/{name[2:]}"
         facts = (row, created, seconds, inode, changed, path, head, code, unpack)
         if len(known) < KNOWN or rowkey in known:
             known[rowkey] = facts
+            seen.add(rowkey, facts, remembered=True)
         else:  # a loop over more entries than that would only fill it for the next one to empty
-            if not marks:
-                marks.frombytes(bytes(8 * MARKS))
-            elif len(row) == end and unpack is unpack_plain:
-                marks[mark & place] = mark
+            if len(row) == end and unpack is unpack_plain:
+                seen.add(rowkey, facts, remembered=False)
             strangers += 1
             if strangers > PATIENCE:
                 known.clear()
                 strangers = 0
         return facts
 
+    def learn(rowkey: bytes, checked: Any, row: bytes | None, seen: Seen) -> tuple[Any, ...]:
+        """What follows from a row, see `examine`. ``checked``: it, if it was checked in this snapshot."""
+        if checked is None:
+            facts = known.get(rowkey)
+            if facts is None or facts[0] != row:
+                return examine(rowkey, row, seen)
+            seen.add(rowkey, facts, remembered=True)
+            return facts
+        if looks > 1:  # its file is looked at: then all is needed
+            return examine(rowkey, checked, seen)
+        created, seconds, code = brief(checked)
+        return (checked, created, seconds, 0, 0, "", checked[start:], code, unpack_plain)
+
+    def lose(rowkey: bytes, seen: Seen) -> bool:
+        """A file is not there: the next hit finds out anew where it would be."""
+        known.pop(rowkey, None)
+        seen.rows.pop(rowkey, None)
+        forget_paths()
+        return True
+
     def read(rowkey: bytes, counters: Counters, limit: int | None) -> Any:
-        nonlocal looks, refilled
+        nonlocal current, looks, refilled
         if rowkey in pending:
             return read_pending(store, rowkey, counters, limit)
+        seen, row = current, None
         enter(None)
         try:
             transaction = begin(database)
-            row = transaction.get(rowkey)
+            if (snapshot := transaction.id()) != seen.snapshot:
+                seen = current = Seen(snapshot)
+            facts = seen.rows.get(rowkey)
+            if facts is None:
+                row = transaction.get(rowkey)
             transaction.abort()
         except READ_FAULT:
-            row = store.index.ref(rowkey)  # with every remedy: a grown map, stale readers
+            seen, facts, row = Seen(-1), None, store.index.ref(rowkey)  # a grown map, stale readers
         finally:
             leave()
-        facts = known.get(rowkey)
-        if facts is None or facts[0] != row:
-            facts = examine(rowkey, row)
-            if facts is None or (len(facts) == 1 and limit is not None and clock.now_ns() - facts[0] > limit):
-                return MISS
-            if len(facts) == 1:
-                return read_row(store, rowkey, row, counters)
-        _, created, seconds, inode, changed, path, head, code, unpack = facts
+        if facts.__class__ is not tuple:
+            facts = learn(rowkey, facts, row, seen)
+            if len(facts) <= 2:
+                return read_general(store, rowkey, facts, counters, limit)
+        row, created, seconds, inode, changed, path, head, code, unpack = facts
         late = limit is not None and clock.now_ns() - created > limit
         if late or (code not in counters.codes and not counters.accepts(store, rowkey, code)):
             return MISS
         looks -= 1
         if looks > 0:
             try:
-                seen = stat(path)
+                found = stat(path)
+                moved = found.st_mtime_ns != changed or found.st_ino != inode
             except OSError:
-                known.pop(rowkey, None)
-                forget_paths()
-                return read_row(store, rowkey, row, counters)
-            if seen.st_mtime_ns != changed or seen.st_ino != inode:
+                moved = lose(rowkey, seen)
+            if moved:
                 return read_row(store, rowkey, row, counters)
         else:
             now = perf_counter()
@@ -176,6 +219,18 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         return result
 
     return read
+
+
+def read_general(
+    store: StoreCore, rowkey: bytes, facts: tuple[Any, ...], counters: Counters, limit: int | None
+) -> Any:
+    """A look-up that the hot path cannot serve. ``facts``: of a row that can be used, it and its time."""
+    if not facts:
+        return MISS
+    row, created = facts
+    if limit is not None and clock.now_ns() - created > limit:
+        return MISS
+    return read_row(store, rowkey, row, counters)
 
 
 def unpack_foreign(store: StoreCore, head: bytes) -> Callable[[bytes], Any] | None:

@@ -4,12 +4,18 @@ checked is a miss.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from scalable_cas import cacheable
 from scalable_cas.caching.session import current
 from scalable_cas.format import rows
 from scalable_cas.store import reader
+from scalable_cas.store.reader import Seen
 from tests.support.stores import forget_open_stores, object_files, pack_files, quiet
 
 COUNT = 40
@@ -22,13 +28,13 @@ def square(n):
     return {"n": n, "square": n * n}
 
 
-@pytest.fixture(params=[1 << 10, 4], ids=["room for all marks", "room for four"])
+@pytest.fixture(params=[1 << 20, 4 * 400], ids=["room for all", "room for four"])
 def index(request, tmp_path, monkeypatch):
     """The index of a store with some entries, each hit often enough to be remembered in one way or the other."""
     monkeypatch.setenv("SCALABLE_CACHE_DIR", str(tmp_path / "store"))
     monkeypatch.setattr(reader, "KNOWN", 3)
-    monkeypatch.setattr(reader, "MARKS", request.param)
-    monkeypatch.setattr(reader, "LOOKS", 1)  # marks count where no look at a file is due
+    monkeypatch.setattr(reader, "SEEN_BYTES", request.param)
+    monkeypatch.setattr(reader, "LOOKS", 1)  # what was seen counts where no look at a file is due
     runs.clear()
     for n in range(COUNT):
         square(n)
@@ -73,6 +79,59 @@ def test_rows_that_were_written_anew_are_used(index):
     runs.clear()
     assert [square(n)["square"] for n in range(COUNT)] == [n * n for n in range(COUNT)]
     assert runs == []
+
+
+def test_what_is_deleted_while_threads_read_is_a_miss_for_each_of_them(index):
+    """A thread that is late must not bring what it saw before into what is known of the newest snapshot."""
+    store = current().store
+    rounds, workers = 15, 4
+    turn = threading.Barrier(workers + 1, timeout=60)
+
+    def work():
+        for _ in range(rounds):
+            turn.wait()
+            for n in range(COUNT * 20):
+                square(n % COUNT)  # in the midst of which all is deleted
+            turn.wait()
+
+    with ThreadPoolExecutor(workers) as pool:
+        working = [pool.submit(work) for _ in range(workers)]
+        for _ in range(rounds):
+            turn.wait()
+            store.flush()
+            store.forget([rowkey for rowkey, _ in index.scan("refs")])
+            turn.wait()
+            store.flush()
+            store.forget([rowkey for rowkey, _ in index.scan("refs")])
+            runs.clear()
+            assert [square(n)["square"] for n in range(COUNT)] == [n * n for n in range(COUNT)]
+            assert sorted(runs) == list(range(COUNT))
+        for done in working:
+            done.result()
+
+
+def test_what_another_process_deletes_is_a_miss_at_once(index):
+    root = current().store.root
+    code = (
+        "import sys, scalable_cas\n"
+        "store = scalable_cas.Store.open(sys.argv[1])\n"
+        "store.forget([rowkey for rowkey, _ in store.index.scan('refs')])\n"
+        "store.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=60)
+    assert [square(n)["square"] for n in range(COUNT)] == [n * n for n in range(COUNT)]
+    assert sorted(runs) == list(range(COUNT))
+
+
+def test_no_more_is_kept_than_there_is_room_for(index, monkeypatch):
+    kept = []
+    monkeypatch.setattr(reader, "Seen", lambda snapshot: kept.append(Seen(snapshot)) or kept[-1])
+    forget_open_stores()
+    for n in range(COUNT):
+        square(n)
+    rows_kept = [row for row in kept[-1].rows.values() if isinstance(row, bytes)]
+    assert 0 < sum(map(len, rows_kept)) <= reader.SEEN_BYTES
+    assert len(rows_kept) == (COUNT - 3 if reader.SEEN_BYTES > COUNT * 1000 else 5)
 
 
 def test_files_that_go_are_noticed_though_not_every_hit_looks(index, monkeypatch):
