@@ -18,7 +18,7 @@ from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.pack import read_table
 from scalable_cas.ops.closure import PARENTS, children_of
 from scalable_cas.storage import chunks
-from scalable_cas.storage.reading import checked, own_header
+from scalable_cas.storage.reading import checked, content_of, own_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,8 +159,10 @@ class _Members:
 
     def _list_of(self, member: Member) -> ChunkList | None:
         piece = self._piece(member)
+        if piece[header.CODING] != _CHUNKED:
+            return None
         try:
-            content = checked(member.oid, piece)[1] if piece[header.CODING] == _CHUNKED else None
+            content = checked(member.oid, piece)[1]
         except CorruptObject:  # `check` tells
             return None
         return content if isinstance(content, ChunkList) else None
@@ -172,15 +174,16 @@ class _Members:
         """Check one object."""
         item, oid, piece = Checked(member.oid), member.oid, self._piece(member)
         try:
-            quick = self._quick and not _is_parent(own_header(oid, piece))
-            head, content = (own_header(oid, piece), b"") if quick else checked(oid, piece)
+            head = own_header(oid, piece)
             if header.HEADER_BYTES + head.stored_size != member.length:
                 raise CorruptObject(oid.hex(), "its header has another length than the table of its pack")
             if _is_parent(head):
                 known = self._quick or self._is_whole(oid)
-                item.children = _children(self._store, head, content, known)
-            elif oid in self._waiting and not isinstance(content, ChunkList):
-                self._met(head, content)
+                item.children = _children(self._store, head, content_of(head, piece), known)
+            elif not self._quick:
+                content = content_of(head, piece)
+                if oid in self._waiting and not isinstance(content, ChunkList):
+                    self._met(head, content)
             item.size = _own_size(head)
         except CorruptObject as error:
             item.fault = ("corrupt", error.reason)

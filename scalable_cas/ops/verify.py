@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from scalable_cas import clock
 from scalable_cas.errors import (
@@ -137,12 +138,15 @@ def _check_all(
         chunk = 256  # submitted at a time, so that a million objects are not a million futures
         for at in range(0, len(names), chunk):
             yield from pool.map(lambda oid: check_loose(store, oid, quick), names[at : at + chunk])
-        packs = store.objects.packs.names()
-        for at in range(0, len(packs), workers):
-            for pack in pool.map(lambda name: check_pack(store, name, quick), packs[at : at + workers]):
-                yield from pack.objects
-                if pack.fault is not None:
-                    result.findings.append(Finding(*pack.fault))
+        packs = iter(store.objects.packs.names())
+        # never so many at a time that they wait for the last; of one that is done only the findings are kept
+        ahead = deque(pool.submit(check_pack, store, name, quick) for name in islice(packs, 2 * workers))
+        while ahead:
+            pack = ahead.popleft().result()
+            ahead.extend(pool.submit(check_pack, store, name, quick) for name in islice(packs, 1))
+            yield from pack.objects
+            if pack.fault is not None:
+                result.findings.append(Finding(*pack.fault))
 
 
 def _lost(store: StoreCore, oid: bytes) -> bool:
