@@ -29,8 +29,8 @@ from scalable_cas.storage.reading import checked, pread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
-    from typing import Any, Self
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Self, TypeVar
 
     from scalable_cas.format.header import Header
     from scalable_cas.format.rows import ObjectRow
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from scalable_cas.storage.objects import Objects
 
     Content = bytes | bytearray | memoryview
+    T = TypeVar("T")
     Fresh = tuple[Header, bytes, Content, int]  # header, the same as bytes, payload, CRC-32 of both
+    Item = tuple[bytes, Header, bytes, Content, int]  # a name, and the same
 
 #: Bytes that are cut and stored at a time: within the last-level cache. More where chunks are larger.
 WINDOW = 8 << 20
@@ -47,8 +49,8 @@ WINDOW = 8 << 20
 ARRAY_BYTES = 32 << 20
 #: Up to this many bytes a blob is cut by one thread beside others, as columns are read (`store.buffers`).
 ALONE = 16 << 20
-#: Pieces that are handed to a thread together: of a few microseconds each.
-_TOGETHER = 32
+#: Bytes of pieces that are handed to a thread together: small ones take a few microseconds each.
+_TOGETHER = 512 << 10
 
 
 def window_at(offset: int) -> int:
@@ -73,6 +75,7 @@ class ChunkWriter:
         self._heads: list[dict[bytes, Header]] = []  # what is in each
         self._written: set[bytes] = set()
         self._zeros: dict[int, bytes] = {}
+        self._waiting: list[Item] = []  # encoded, to be written while the next ones are encoded
 
     def __enter__(self) -> Self:
         return self
@@ -98,15 +101,14 @@ class ChunkWriter:
 
         def store(step: tuple[bytes, memoryview, Blob]) -> None:
             oid, content, blob = step
-            while blob.size < len(content):
-                window = content[blob.size : blob.size + window_at(blob.size)]
-                blob.feed(window, last=blob.size + len(window) == len(content))
+            blob.store_all(content)
             blob.finish(oid)
 
         parallel.in_order(steps(), store, self.threads if len(blobs) > 1 else 1)
 
     def finish(self) -> None:
         """Publish the packs."""
+        self.settle()
         if self._packs:
             self._packs[-1].seal()
         for pack, heads in zip(self._packs, self._heads, strict=True):
@@ -139,7 +141,8 @@ class ChunkWriter:
             new = [oid for oid in new if oid not in self.placed]
         if not new:
             return
-        filter_ = _plan([pieces[oid] for oid in new], item)
+        content = [pieces[oid] for oid in new]
+        filter_ = _plan(content, item)
         if filter_:
             self._objects.need("shuffle")
         fresh: dict[bytes, Fresh] = {}
@@ -150,8 +153,16 @@ class ChunkWriter:
                 packed = head.pack()
                 fresh[oid] = head, packed, payload, crc32(payload, crc32(packed))
 
-        parallel.each(encode, _together(new), self.threads)
-        self._write([(oid, *fresh[oid]) for oid in new])
+        jobs = [partial(encode, group) for group in _together(new, content)]
+        parallel.each(lambda job: job(), [self.settle, *jobs], self.threads)
+        self._waiting = [(oid, *fresh[oid]) for oid in new]
+        self._written.update(new)
+
+    def settle(self) -> None:
+        """Write what is encoded. Until then the memory that chunks were cut from must stay as it is."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._write(waiting)
 
     def list_chunks(self, oid: bytes, listed: ChunkList) -> None:
         """Store the list of a blob all of whose chunks are stored."""
@@ -160,9 +171,10 @@ class ChunkWriter:
         head = encoded.Header(BLOB, encoded.CHUNKED, encoded.NO_FILTER, listed.size, len(payload), oid)
         packed = head.pack()
         if oid not in self._written:
-            self._write([(oid, head, packed, payload, crc32(payload, crc32(packed)))])
+            self._written.add(oid)
+            self._waiting.append((oid, head, packed, payload, crc32(payload, crc32(packed))))
 
-    def _write(self, items: list[tuple[bytes, Header, bytes, Content, int]]) -> None:
+    def _write(self, items: list[Item]) -> None:
         if not self._packs or self._packs[-1].size >= TARGET:
             if self._packs:
                 self._packs[-1].seal()
@@ -171,7 +183,6 @@ class ChunkWriter:
         self._packs[-1].add([(oid, packed, payload, crc) for oid, _, packed, payload, crc in items])
         for oid, head, *_ in items:
             self._heads[-1][oid] = head
-            self._written.add(oid)
 
     def _whole(self, pieces: dict[bytes, memoryview]) -> dict[bytes, Placed]:
         """Which of some chunks the index knows, and are there and whole."""
@@ -236,14 +247,24 @@ class Blob:
             return 0
         before = self.size
         self._writer.store(self._named(view, self._writer.threads, last=last), self._item)
+        self._writer.settle()  # the caller's memory is its own again
         return self.size - before
+
+    def store_all(self, content: memoryview) -> None:
+        """Store what `cut_ahead` has left of a blob that is in memory."""
+        for window, last in self._windows(content):
+            self._writer.store(self._named(window, self._writer.threads, last=last), self._item)
 
     def cut_ahead(self, content: memoryview) -> None:
         """Cut the whole blob and name its chunks, in one thread; `finish` stores them."""
+        for window, last in self._windows(content):
+            self._ahead.append(self._named(window, 1, last=last))
+
+    def _windows(self, content: memoryview) -> Iterator[tuple[memoryview, bool]]:
+        """What is to be cut next, and whether it is the last, until nothing is left."""
         while self.size < len(content):
             window = content[self.size : self.size + window_at(self.size)]
-            last = self.size + len(window) == len(content)
-            self._ahead.append(self._named(window, 1, last=last))
+            yield window, self.size + len(window) == len(content)
 
     def _named(self, view: memoryview, threads: int, *, last: bool) -> dict[bytes, memoryview]:
         """The next chunks by their names."""
@@ -315,12 +336,21 @@ def _names(pieces: list[memoryview], threads: int) -> list[bytes]:
         for number in numbers:
             names[number] = object_id(BLOB, pieces[number])
 
-    parallel.each(name, _together(list(range(len(pieces)))), threads)
+    parallel.each(name, _together(range(len(pieces)), pieces), threads)
     return names
 
 
-def _together(items: list[Any]) -> list[list[Any]]:
-    return [items[at : at + _TOGETHER] for at in range(0, len(items), _TOGETHER)]
+def _together(items: Sequence[T], pieces: Iterable[memoryview]) -> list[list[T]]:
+    """Items in groups of about `_TOGETHER` bytes; ``pieces``: what each stands for."""
+    groups: list[list[T]] = []
+    room = 0
+    for item, piece in zip(items, pieces, strict=True):
+        if room <= 0:
+            groups.append([])
+            room = _TOGETHER
+        groups[-1].append(item)
+        room -= len(piece)
+    return groups
 
 
 def _plan(pieces: list[memoryview], item: int) -> int | None:

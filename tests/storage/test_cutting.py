@@ -1,0 +1,71 @@
+"""How large content is cut, encoded and written by several threads at once."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import threading
+
+import pytest
+
+from scalable_cas import Store
+from scalable_cas.format import header as encoded
+from scalable_cas.format.kinds import BLOB, object_id
+from scalable_cas.storage import cutting, parallel
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.init(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"), [([MB] * 5, 5), ([16 << 10] * 64, 2), ([MB, 1, 1, MB], 2), ([], 0)]
+)
+def test_pieces_are_shared_out_by_their_bytes(sizes, groups):
+    pieces = [memoryview(bytes(size)) for size in sizes]
+    found = cutting._together(range(len(sizes)), pieces)
+    assert len(found) == groups
+    assert [number for group in found for number in group] == list(range(len(sizes)))
+
+
+def test_chunks_of_a_large_array_are_encoded_by_more_than_one_thread(store, monkeypatch):
+    """Its chunks are of a megabyte, so that thirty of them at a time would be all that a window has."""
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    encode, meeting, together = encoded.encode_as, threading.Barrier(2), []
+
+    def met(*args):
+        if not together:  # two threads are in here at once, or this waits in vain
+            together.append(meeting.wait(timeout=30))
+        return encode(*args)
+
+    monkeypatch.setattr(encoded, "encode_as", met)
+    numbers = b"".join(n.to_bytes(8, "little") for n in range(40 * MB // 8))
+    store.objects.put_all([(BLOB, object_id(BLOB, numbers), numbers, 8)], sync=False, least=1)
+    assert together
+
+
+@pytest.mark.parametrize("kind", ["raw", "compressed"])
+def test_a_stream_whose_memory_is_used_again_comes_back(store, kind):
+    """Chunks are written behind, and a raw chunk is a view of what it was cut from."""
+    source = random.Random(1)
+    content = (
+        source.randbytes(60 * MB)
+        if kind == "raw"
+        else b"".join(b"%d," % source.randrange(10**9) for _ in range(6 * MB))
+    )
+    oid = store.put_stream(io.BytesIO(content))
+    assert oid == object_id(BLOB, content)
+    assert store.get_bytes(oid.hex()) == content
+
+
+def test_memory_may_change_once_the_put_is_done(store):
+    content = bytearray(os.urandom(40 * MB))
+    whole = bytes(content)
+    oid = store.put_bytes(content)
+    content[:] = bytes(len(content))
+    assert store.get_bytes(oid) == whole
