@@ -76,19 +76,19 @@ def unpack_record(row: bytes) -> tuple[str, bytes]:
 
 
 def add_place(row: bytes | None, place: ObjectPlace, created: int) -> bytes:
-    """The row of an object with one more place; those of the youngest segments come first."""
+    """The row of an object with one more place; those of the youngest segments come first. Of what several
+    segments say of one file the youngest counts, in whatever order they are learned.
+    """
     holder = place.holder or _OWN_FILE
     new = _PLACE.pack(created, place.kind, place.coding, place.raw_size, place.offset, place.length, holder)
-    if not row:
+    if not row or len(row) % _PLACE.size:  # a damaged one says nothing
         return new
-    others = [
-        item
-        for item in (row[at : at + _PLACE.size] for at in range(0, len(row), _PLACE.size))
-        if item[-32:] != holder
-    ]
+    found: dict[bytes, tuple[int, bytes]] = {}
+    for item in (*(row[at : at + _PLACE.size] for at in range(0, len(row), _PLACE.size)), new):
+        found[item[-32:]] = max((since(item), item), found.get(item[-32:], (-1, b"")))
     # of two of one time the lesser name, so that all readers take the same
-    others = sorted([*others, new], key=lambda item: (-_PLACE.unpack(item)[0], item[-32:]))
-    return b"".join(others[:MOST_PLACES])
+    rows = sorted(found.values(), key=lambda timed: (-timed[0], timed[1][-32:]))
+    return b"".join(item for _, item in rows[:MOST_PLACES])
 
 
 def home(row: bytes | None) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scalable_cas import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Self
 
     from scalable_cas.remotes.base import Limits
 
@@ -22,6 +22,10 @@ PIECE = 256 << 10  # bytes: few calls, and little memory for each of many thread
 
 class TooSlowError(Exception):
     """A body took longer than its size allows."""
+
+
+class BrokenError(Exception):
+    """A body ended before its size."""
 
 
 class Source:
@@ -89,6 +93,72 @@ class Part:
         return self._length
 
 
+class Body:
+    """The content of an answer, botocore's streaming body that says it has ``size`` bytes, read into memory.
+    A context manager.
+
+    The naive way is the body's own `read`: each piece goes through three layers that put it together and copy
+    it, which takes as long for a gigabyte as receiving and hashing it. Most answers come over a plain
+    `http.client` connection whose bytes are what was asked for; those are received where they belong. The way
+    down to it is not public, so each step is looked at, and without it the body's own `read` is used. So it
+    is for a body whose checksum botocore checks on the way.
+    """
+
+    def __init__(self, body: Any, size: int, limits: Limits) -> None:
+        self._body = body
+        self._left = size
+        self._deadline = clock.monotonic() + limits.body(size)
+        self._raw: Any = getattr(body, "_raw_stream", None)
+        self._http: Any = self._plain(size) if type(body).__name__ == "StreamingBody" else None
+        if self._http is None and hasattr(self._raw, "read1"):  # else the clock is asked less often
+            body._raw_stream = _Timed(self._raw, self._deadline)  # noqa: SLF001 - no public way to it
+
+    def _plain(self, size: int) -> Any:
+        from http.client import HTTPResponse
+
+        answer: Any = getattr(self._raw, "_fp", None)
+        plain = isinstance(answer, HTTPResponse) and not answer.chunked and answer.length == size
+        return answer if plain and hasattr(answer.fp, "readinto1") else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            if self._http is not None and not self._left:
+                self._http.read(0)  # it is at its end, and lets go of the socket
+                self._raw.release_conn()  # the next request may use it
+        finally:
+            self._body.close()
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill ``target``, or a part of it, with what comes next; returns how much. The caller asks for no
+        more than there is to come.
+
+        Raises:
+            TooSlowError: it comes too slowly.
+            BrokenError: the connection broke, or ended early.
+        """
+        if self._http is not None:
+            try:
+                count: int = self._http.fp.readinto1(target)
+            except TimeoutError as error:
+                raise TooSlowError from error
+            except OSError as error:
+                raise BrokenError from error
+            self._http.length -= count
+        else:
+            piece = self._body.read(min(len(target), PIECE))
+            count = len(piece)
+            target[:count] = piece
+        if not count:
+            raise BrokenError
+        self._left -= count
+        if clock.monotonic() > self._deadline:
+            raise TooSlowError
+        return count
+
+
 class _Timed:
     """Between botocore's body and the socket: gives what has come, and does not wait for the rest."""
 
@@ -104,22 +174,3 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
-
-
-def pieces(body: Any, size: int, limits: Limits) -> Iterator[bytes]:
-    """The content of botocore's streaming body, which says that it has ``size`` bytes.
-
-    Raises:
-        TooSlowError: they come too slowly.
-    """
-    deadline = clock.monotonic() + limits.body(size)
-    raw = getattr(body, "_raw_stream", None)
-    if hasattr(raw, "read1"):  # botocore has no public way to it; without it the clock is asked less often
-        body._raw_stream = _Timed(raw, deadline)  # noqa: SLF001
-    try:
-        while piece := body.read(PIECE):
-            yield piece
-            if clock.monotonic() > deadline:
-                raise TooSlowError
-    finally:
-        body.close()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from scalable_cas.errors import RemoteError, RemoteFileMissing
 from scalable_cas.remotes import fs, retry
 from scalable_cas.remotes.base import PerProcess, RemoteFile, Traffic, check_name, well_named
-from scalable_cas.remotes.bodies import Source, pieces
+from scalable_cas.remotes.bodies import PIECE, Body, Source
 from scalable_cas.remotes.parallel import Parts, cancel, finish
 from scalable_cas.remotes.retry import Setback
 from scalable_cas.remotes.s3_client import Client, refusal
@@ -69,7 +69,9 @@ class S3Remote:
             if answer is None:
                 return b""
             self._check_size(name, answer, largest)
-            return b"".join(self._pieces(answer))
+            content = bytearray(answer["ContentLength"])
+            self._receive(answer, memoryview(content))
+            return bytes(content)
 
         return self.persist(name, "read", read)
 
@@ -78,11 +80,7 @@ class S3Remote:
 
         def read(_: int) -> int:
             answer = self._get_object(name, (offset, len(target)))
-            at = 0
-            for piece in self._pieces(answer) if answer is not None else ():
-                target[at : at + len(piece)] = piece
-                at += len(piece)
-            return at
+            return 0 if answer is None else self._receive(answer, target)
 
         return self.persist(name, "read", read) if len(target) else 0
 
@@ -132,9 +130,13 @@ class S3Remote:
             raise Setback("final", self._changed(name))
         if answer["ContentLength"] != min(PART, found[0] - offset):  # it would run over, or leave a hole
             self._wrong(name, answer, "the server does not answer ranges rightly")
-        for piece in self._pieces(answer):
-            target.write_at(offset, piece)
-            offset += len(piece)
+        left, room = answer["ContentLength"], memoryview(bytearray(PIECE))
+        with Body(answer["Body"], left, self.limits) as body:
+            while left:
+                count = body.readinto(room[:left])
+                self.traffic.add(received=count)
+                target.write_at(offset, room[:count])
+                offset, left = offset + count, left - count
 
     def _get_object(self, name: str, part: tuple[int, int | None] | None) -> Any:
         """The answer to a request for a file or a part of it. None: the part begins at or after its end."""
@@ -162,10 +164,15 @@ class S3Remote:
         answer["Body"].close()
         raise Setback("final", RemoteError(self.url, name, f"{reason}; use another server"))
 
-    def _pieces(self, answer: Any) -> Iterator[bytes]:
-        for piece in pieces(answer["Body"], answer["ContentLength"], self.limits):
-            self.traffic.add(received=len(piece))
-            yield piece
+    def _receive(self, answer: Any, target: memoryview) -> int:
+        """Fill the beginning of memory with an answer, which is not longer; returns its length."""
+        at, size = 0, answer["ContentLength"]
+        with Body(answer["Body"], size, self.limits) as body:
+            while at < size:
+                count = body.readinto(target[at:size])
+                self.traffic.add(received=count)
+                at += count
+        return at
 
     def _check_size(self, name: str, answer: Any, largest: int) -> None:
         if answer["ContentLength"] > largest:

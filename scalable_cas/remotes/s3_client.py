@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from scalable_cas.errors import ConfigError, RemoteDenied, RemoteError
-from scalable_cas.remotes.bodies import TooSlowError
+from scalable_cas.remotes.bodies import BrokenError, TooSlowError
 from scalable_cas.remotes.retry import Setback
 from scalable_cas.remotes.s3_answers import Answer
 
@@ -164,7 +164,7 @@ class Client:
             raise setback(kind, f"the connection to {there} keeps breaking; try again later") from error
         except boto.FlexibleChecksumError as error:
             raise setback("broken", f"what {there} sends keeps being damaged on its way") from error
-        except boto.IncompleteReadError as error:
+        except (boto.IncompleteReadError, BrokenError) as error:
             raise setback(
                 "broken", f"{there} keeps sending less than it announced; try again later"
             ) from error

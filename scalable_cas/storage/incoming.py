@@ -75,13 +75,14 @@ class Checked:
 
 
 class Piece(NamedTuple):
-    """An encoded object: the bytes from ``start`` to ``end`` of some memory. What lies side by side there is
-    written in one go.
+    """An encoded object: the bytes from ``start`` to ``end`` of some memory, and their CRC-32 if it is known.
+    What lies side by side there is written in one go.
     """
 
     memory: memoryview
     start: int
     end: int
+    crc: int | None = None
 
     @property
     def data(self) -> memoryview:
@@ -219,11 +220,11 @@ def _write_pack(objects: Objects, items: Sequence[tuple[Header, Piece]]) -> Writ
     try:
         members: list[tuple[bytes, int, int]] = []
         run, first, last = memoryview(b""), 0, 0
-        for head, (memory, start, end) in items:
+        for head, (memory, start, end, crc) in items:
             if memory is not run or start != last or end - first > GROUP:
                 stream.add_run(members, run[first:last])
                 members, run, first = [], memory, start
-            members.append((head.oid, end - start, crc32(memory[start:end])))
+            members.append((head.oid, end - start, crc32(memory[start:end]) if crc is None else crc))
             last = end
         stream.add_run(members, run[first:last])
         stream.seal()

@@ -165,6 +165,12 @@ class FaultProxy:
         with self._lock:
             return list(self._exchanges)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        with self._lock:
+            return len(self._open)
+
     def count(self, *, method: str = "", path: str = "*") -> int:
         """How many requests there were of a method and path."""
         return sum(

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from scalable_cas.errors import RemoteDenied, RemoteError
+from scalable_cas.remotes import bodies
 from scalable_cas.remotes.base import Limits, Settings, open_remote
 from scalable_cas.testing.faults import Fault, FaultProxy
 
@@ -28,6 +29,40 @@ def proxied(moto, monkeypatch):
         client.close()
 
 
+@pytest.fixture(params=["received", "read"])
+def way(request, monkeypatch):
+    """A body is received where it belongs, or read through all of botocore, where the way down is another one."""
+    if request.param == "read":
+        monkeypatch.setattr(bodies.Body, "_plain", lambda self, size: None)
+
+
+def test_what_is_read_is_what_is_there_and_one_connection_serves_all(proxied, way, tmp_path):
+    proxy, remote, _ = proxied
+    content = random.Random(1).randbytes(3 * MIB)
+    remote.put("a", content)
+    for _ in range(3):
+        assert remote.get("a", largest=len(content)) == content
+        assert remote.get("a", largest=len(content), offset=MIB, length=7) == content[MIB : MIB + 7]
+        room = bytearray(MIB)
+        assert remote.get_into("a", memoryview(room), offset=5) == MIB
+        assert room == content[5 : 5 + MIB]
+        assert remote.get_into("a", memoryview(room), offset=len(content) - 9) == 9
+        assert room[:9] == content[-9:] and room[9:] == content[14 : 5 + MIB]
+        assert remote.get_file("a", str(tmp_path / "a"), largest=len(content)) == len(content)
+        assert (tmp_path / "a").read_bytes() == content
+        (tmp_path / "a").unlink()
+    assert proxy.connections == 1
+    assert remote.traffic.retries == 0
+
+
+def test_bodies_are_received_without_a_copy(proxied, monkeypatch):
+    """Or the way down is another one in this version of botocore or urllib3, and all of it is slower."""
+    _, remote, _ = proxied
+    remote.put("a", bytes(MIB))
+    monkeypatch.setattr(bodies, "_Timed", None)  # the other way begins with it
+    assert remote.get("a", largest=MIB) == bytes(MIB)
+
+
 PASSING = [
     *("drop", "lost", "truncate", "reset"),
     *(f"status {status}" for status in (409, 429, 500, 502, 503, 504)),
@@ -42,7 +77,7 @@ def fault(text, **more):
 
 @pytest.mark.parametrize("kind", PASSING)
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_get_survives_what_passes(proxied, kind, times):
+def test_a_get_survives_what_passes(proxied, way, kind, times):
     proxy, remote, _ = proxied
     content = os.urandom(100_000)
     remote.put("a", content)
@@ -146,7 +181,7 @@ def test_what_does_not_pass_ends_in_time_with_one_line(proxied, kind, tmp_path, 
     assert not target.exists()
 
 
-def test_a_body_that_drips_is_given_up(proxied, seconds):
+def test_a_body_that_drips_is_given_up(proxied, way, seconds):
     proxy, remote, _ = proxied
     remote.put("a", bytes(1000))
     proxy.use([Fault("drip", method="GET", seconds=0.1, times=None)])

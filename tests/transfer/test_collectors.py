@@ -126,6 +126,83 @@ def test_what_no_segment_names_is_swept_before_packs_are_proved(ada, bob, place,
     assert there == [False]
 
 
+@pytest.fixture
+def orphan(ada, bob, place, tmp_path):
+    """A pack of a push that was cut short, which a collector has condemned; Ada has its object, too."""
+    with Store.init(tmp_path / "dan") as dan:
+        fill(dan, "m.f", 1, value=noise(300))
+        dan.push(place.url)
+        for file in place.segments():
+            file.unlink()
+    collect(bob, place)
+    fill(ada, "m.f", 1, value=noise(300))
+    (pack,) = place.files("*.pack")
+    return pack
+
+
+def collect_slowly(store, place, monkeypatch, meanwhile):
+    """A collection whose sweep has read the segments, and then takes a minute, in which something happens."""
+    read_all = Needs.read
+
+    def read_slowly(self):
+        read_all(self)
+        monkeypatch.setattr(Needs, "read", read_all)
+        meanwhile()
+        later(monkeypatch, 61 * 10**9)
+
+    with open_repository(store, place.url) as repository:
+        plan = plan_remote_gc(repository, 0.0)
+        assert len(plan.sweep) == 1
+        monkeypatch.setattr(Needs, "read", read_slowly)
+        return execute_remote_gc(repository, plan)
+
+
+def test_a_slow_sweep_looks_again_for_who_waited_in_vain(ada, bob, place, orphan, monkeypatch):
+    def push():
+        with monkeypatch.context() as patch:
+            patch.setattr(remote_gc, "SWEEP_SECONDS", 0.0)  # it has waited, and gives up
+            assert ada.push(place.url).entries == 1
+
+    assert collect_slowly(bob, place, monkeypatch, push).sweep == ()
+    assert orphan.exists()
+    assert bob.pull(place.url).lost == ()
+    assert read(bob, "m.f", 1) == noise(300)
+
+
+def test_a_slow_sweep_that_finds_nothing_new_removes(bob, place, orphan, monkeypatch):
+    assert len(collect_slowly(bob, place, monkeypatch, lambda: None).sweep) == 1
+    assert not orphan.exists()
+    assert notices(place) == []
+
+
+def test_a_sweep_whose_every_look_takes_too_long_leaves_it_to_the_next(bob, place, orphan, monkeypatch):
+    segments_of = Needs._segments
+
+    def slow(self):
+        yield from segments_of(self)
+        later(monkeypatch, 61 * 10**9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Needs, "_segments", slow)
+        assert collect(bob, place).sweep == ()
+    assert orphan.exists()
+    assert len(notices(place)) == 1
+    assert len(collect(bob, place).sweep) == 1
+    assert not orphan.exists()
+
+
+def test_a_segment_that_cannot_be_read_stops_a_slow_sweep(bob, place, orphan, monkeypatch):
+    def write_nonsense():
+        file = place.folder / layout.segment_name(1, b"\x07" * 16)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"nonsense")
+
+    with pytest.raises(remote_gc.UnreadableSegments):
+        collect_slowly(bob, place, monkeypatch, write_nonsense)
+    assert orphan.exists()
+    assert len(notices(place)) == 1  # that of what is condemned
+
+
 def test_the_notice_of_a_killed_sweep_goes_when_a_day_is_over(ada, bob, place, six, monkeypatch):
     with open_repository(ada, place.url) as repository:
         remote_gc._announce(repository, "sweeping", ["packs/hh/" + "5c" * 32 + ".pack"])

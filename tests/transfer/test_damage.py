@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import RemoteError, StoreVersionError
+from scalable_cas.format.header import RAW
+from scalable_cas.format.kinds import BLOB
+from scalable_cas.format.segment import ObjectPlace
+from scalable_cas.ops.transfer import remote_check
+from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
+from scalable_cas.remotes.files import FileRemote
 from tests.support.stores import flip, overwrite, quiet
 
 from .people import MISS, fill, keys, noise, numbers, read, values
@@ -100,6 +107,46 @@ def test_a_file_that_is_gone_or_of_another_length_is_noticed_and_mended(ada, fil
         with Store.init(tmp_path / f"bob{number}") as bob:
             bob.pull(place.url)
             assert check_values(bob, filled) == len(filled), path
+
+
+def test_packs_too_long_for_memory_are_checked_in_pieces(ada, filled, place, monkeypatch):
+    monkeypatch.setattr(remote_check, "WHOLE", 0)
+    assert verified(ada, place.url) == []
+    for path in place.files("*.pack"):
+        content = path.read_bytes()
+        for damaged in (
+            b"",
+            content[:-1],
+            content + b"x",
+            *(flipped(content, at) for at in positions(path, content)),
+        ):
+            overwrite(path, damaged)
+            assert verified(ada, place.url), path
+        path.unlink()
+        assert {finding.kind for finding in verified(ada, place.url)} == {"missing"}
+        path.write_bytes(content)
+    assert verified(ada, place.url) == []
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def test_no_memory_is_taken_for_what_a_stranger_says_of_a_packs_length(ada, filled, place, monkeypatch):
+    asked, get = [], FileRemote.get
+
+    def spy(self, name, *, largest, **more):
+        asked.append(largest)
+        return get(self, name, largest=largest, **more)
+
+    monkeypatch.setattr(FileRemote, "get", spy)
+    (pack, *_) = place.files("*.pack")
+    holder = bytes.fromhex(pack.stem)
+    with open_repository(ada, place.url) as repository:
+        for length in (100, 1 << 40):
+            commit(repository, [], [ObjectPlace(os.urandom(32), BLOB, RAW, 36, holder, 1 << 40, length)])
+    assert [finding.kind for finding in verified(ada, place.url)] == ["corrupt", "corrupt"]
+    assert max(asked) <= remote_check.WHOLE
 
 
 def test_a_finding_names_the_object_and_the_entries_that_need_it(ada, place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -163,6 +164,20 @@ def test_of_an_objects_places_those_of_the_youngest_segments_come_first_and_few_
     assert rows.places(oid, rows.add_place(b"", place_at(oid, 1, own=True), 5)) == (
         place_at(oid, 1, own=True),
     )
+
+
+def test_the_places_of_an_object_do_not_depend_on_the_order_in_which_segments_are_learned():
+    oid = b"o" * 32
+    said = [(place_at(oid, 1), 5), (place_at(oid, 2), 20), (place_at(oid, 1), 30), (place_at(oid, 3), 20)]
+    found = set()
+    for order in itertools.permutations(said):
+        row = b""
+        for place, created in order:
+            row = rows.add_place(row, place, created)
+        found.add(row)
+    (row,) = found
+    assert [place.holder[0] for place in rows.places(oid, row)] == [1, 2, 3]
+    assert rows.add_place(row[:-1], place_at(oid, 4), 1) == rows.add_place(b"", place_at(oid, 4), 1)
 
 
 def test_what_an_upload_holds_comes_back():

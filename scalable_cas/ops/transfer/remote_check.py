@@ -13,7 +13,7 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, MalformedObject, RemoteFileMissing, UntrustedEntry
 from scalable_cas.format import record as records
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.ops.transfer.segments import Changed
+from scalable_cas.ops.transfer.segments import LONGEST_READ, Changed
 from scalable_cas.ops.verify import NAMED, Finding
 from scalable_cas.storage import fs, incoming
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: How often a listing is made anew because what it named was joined meanwhile.
 ATTEMPTS = 5
+#: A pack that is said to be no longer (bytes) is read in one piece: eight times what our own have.
+WHOLE = 256 << 20
+ODD = "its bytes have another digest than its name says"
 
 
 class RemoteVerification:
@@ -166,16 +169,41 @@ class _Checking:
         places = self._files[holder]
         if not places[0].holder:
             return [self._check_big(places[0])]
-        end = self._ends[holder]  # of all of them, not only of those that are wanted from here
+        # of all of them, not only of those that are wanted from here; the table takes less than the objects
+        most = 2 * self._ends[holder] + (1 << 20)
+        name = layout.pack_name(holder)
         try:
-            # the table comes after the objects, and takes less than they do
-            data = self._remote.get(layout.pack_name(holder), largest=2 * end + (1 << 20))
+            if most > WHOLE:
+                return self._check_huge(holder, name, places, most)
+            data = self._remote.get(name, largest=most)
         except RemoteFileMissing:
             return [_Seen(place, "its pack is not there", gone=True) for place in places]
         view = memoryview(data)
         found = [_look(place, view[place.offset : place.offset + place.length]) for place in places]
         if blake3(data).digest() != holder and not any(item.fault for item in found):
-            self._odd[holder] = "its bytes have another digest than its name says"
+            self._odd[holder] = ODD
+        return found
+
+    def _check_huge(self, holder: bytes, name: str, places: list[ObjectPlace], most: int) -> list[_Seen]:
+        """The same of a pack that is said to be longer than any that we write: in pieces, so that no memory
+        is taken because somebody says so.
+        """
+        found = []
+        for place in places:
+            if place.length > LONGEST_READ:
+                found.append(_Seen(place, "it is said to be longer than objects in packs are"))
+                continue
+            data = self._remote.get(name, largest=place.length, offset=place.offset, length=place.length)
+            found.append(_look(place, memoryview(data)))
+        digest, at = blake3(), 0
+        while at <= most:
+            piece = self._remote.get(name, largest=LONGEST_READ, offset=at, length=LONGEST_READ)
+            if not piece:
+                break
+            digest.update(piece)
+            at += len(piece)
+        if digest.digest() != holder and not any(item.fault for item in found):
+            self._odd[holder] = ODD
         return found
 
     def _check_big(self, place: ObjectPlace) -> _Seen:

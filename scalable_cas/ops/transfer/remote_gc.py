@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 GRACE = 7 * 86_400
 #: How long a push waits for the end of a sweep (seconds). One that takes longer was killed, or is stopped.
 SWEEP_SECONDS = 120.0
+#: A sweep removes such files only within so many seconds of its last look at what segments name: half of what
+#: a push waits. When they are over it looks again, for new segments, and it removes so many at a time.
+FRESH_SECONDS = SWEEP_SECONDS / 2
+SWEPT_AT_ONCE = 200
 #: How long a sweep may live (seconds): its notice is another collector's until then. It removes nothing any
 #: more when half of that is over, because a laptop may sleep in the middle of it.
 SWEEP_LIVES = 86_400
@@ -151,12 +155,15 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
         # reads each joined file: what goes is certain to be there, and in another one that is there now
         covered = _covered(_needs(repository).listing).intersection(plan.segments)
         remote.delete(sorted(covered))
-    remote.delete(plan.notices)
+    # of what was left, its time stays known
+    notices = plan.notices if swept.issuperset(plan.sweep) else ()
+    remote.delete(notices)
     compact(repository, thorough=True)
     return plan._replace(
         sweep=tuple(name for name in plan.sweep if name in swept),
         replaced=tuple(name for name in plan.replaced if name in swept),
         segments=tuple(sorted(covered)),
+        notices=notices,
         bytes=freed,
     )
 
@@ -174,18 +181,34 @@ def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
     notice = _announce(repository, "sweeping", names)
     try:
         needs = _needs(repository)
-        found: set[str] = set()
-        # orphans at once: a push that names one meanwhile waits `SWEEP_SECONDS`, and to prove packs may take
-        # hours
-        for which in (needs.orphans.intersection, lambda some: needs.proven(some & needs.replaced.keys())):
-            gone = which(names)
-            if abs(clock.now_ns() - began) > SWEEP_LIVES / 2 * 1e9:
-                break
-            repository.remote.delete(sorted(gone))
-            found |= gone
-        return {name: needs.there[name] for name in found}
+        # orphans at once: to prove packs may take hours
+        gone = _remove_orphans(repository, needs, needs.orphans & names)
+        replaced = needs.proven(names & needs.replaced.keys())
+        if abs(clock.now_ns() - began) <= SWEEP_LIVES / 2 * 1e9:
+            repository.remote.delete(sorted(replaced))
+            gone |= replaced
+        return {name: needs.there[name] for name in gone}
     finally:
         repository.remote.delete([notice])
+
+
+def _remove_orphans(repository: Repository, needs: Needs, names: set[str]) -> set[str]:
+    """Remove files that nobody names, and return them. A push that writes one of them meanwhile and names it
+    waits for the end of the sweep, but not for ever: whatever it named by the time it gives up must have been
+    seen here. Where even a look for new segments takes too long, the rest stays for another time.
+    """
+    left, gone = sorted(names), set[str]()
+    while left:
+        if abs(clock.now_ns() - needs.looked) > FRESH_SECONDS * 1e9:
+            named = needs.named_since()
+            _refuse(repository, needs)
+            left = [name for name in left if name not in named]
+            if abs(clock.now_ns() - needs.looked) > FRESH_SECONDS * 1e9:
+                break
+        batch, left = left[:SWEPT_AT_ONCE], left[SWEPT_AT_ONCE:]
+        repository.remote.delete(batch)
+        gone.update(batch)
+    return gone
 
 
 def _announce(repository: Repository, phase: str, names: Iterable[str]) -> str:
@@ -199,9 +222,13 @@ def _announce(repository: Repository, phase: str, names: Iterable[str]) -> str:
 def _needs(repository: Repository) -> Needs:
     needs = Needs(repository)
     needs.read()
+    _refuse(repository, needs)
+    return needs
+
+
+def _refuse(repository: Repository, needs: Needs) -> None:
     if needs.faults:
         raise UnreadableSegments(repository.url, needs.faults)
-    return needs
 
 
 def settle(repository: Repository, names: set[bytes]) -> set[bytes]:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from struct import Struct
 
+from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, MalformedObject, RemoteFileMissing, UntrustedEntry
 from scalable_cas.format import header
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.segment import LATEST, ObjectPlace
-from scalable_cas.ops.transfer.segments import LONGEST_READ, Changed
+from scalable_cas.ops.transfer.segments import LONGEST_READ, Changed, Listing
 from scalable_cas.storage import incoming
 
 TYPE_CHECKING = False
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from scalable_cas.format.remote_layout import Notice
     from scalable_cas.format.segment import Segment
     from scalable_cas.ops.transfer.repository import Repository
-    from scalable_cas.ops.transfer.segments import Listing
 
 ATTEMPTS = 5
 #: Places of one object that are compared; one that has more keeps all files that it is said to be in. Honest
@@ -40,9 +40,10 @@ _SPOT = Struct("<QIQQ")
 
 
 class Needs:
-    """What was found. ``listing`` of segments; ``there``: the files of objects, with their sizes;
-    ``orphans``: those that no segment names; ``replaced``: those that are not needed any more, and since when
-    (ns); ``faults``: segments that cannot be read, and if there are any, nothing else here counts.
+    """What was found. ``listing`` of segments, begun when it was ``looked`` (ns); ``there``: the files of
+    objects, with their sizes; ``orphans``: those that no segment names; ``replaced``: those that are not
+    needed any more, and since when (ns); ``faults``: segments that cannot be read, and if there are any,
+    nothing else here counts.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -53,7 +54,8 @@ class Needs:
         self._needed: set[int] = set()  # numbers of the files that some object is only had from
         self._stands: list[int] = []  # by number: how long the file is; -1: it is not there
         self._counts: list[bool] = []  # by number: whether its objects may replace others
-        self.listing: Listing
+        self.listing = Listing()
+        self.looked = 0
         self.there: dict[str, int] = {}
         self.orphans: set[str] = set()
         self.replaced: dict[str, int] = {}
@@ -67,21 +69,8 @@ class Needs:
         Raises:
             RemoteError: the remote could not be read.
         """
-        source = self._repository.source()
-        for _ in range(ATTEMPTS):
-            self.listing = source.listing({})
-            self.faults = sorted(self.listing.faults)
-            try:
-                for _, name, _, found in source.fetch(self.listing.live):
-                    if isinstance(found, (MalformedObject, UntrustedEntry)):
-                        self.faults.append(name)
-                    else:
-                        self._add(found)
-            except Changed:
-                continue
-            break
-        else:
-            raise source.busy()
+        for segment in self._segments():
+            self._add(segment)
         # after the notices: what another collector removes now is in one of them, or gone from this listing
         for prefix in (layout.PACKS, layout.BIGS):
             for file in self._repository.remote.list(prefix):
@@ -89,10 +78,39 @@ class Needs:
                     self.there[file.name] = file.size
         self._conclude()
 
+    def named_since(self) -> set[str]:
+        """The files that segments name which came since the last look.
+
+        Raises:
+            RemoteError: the remote could not be read.
+        """
+        found = {_file_of(place) for segment in self._segments() for place in segment.places}
+        self.orphans -= found
+        return found
+
+    def _segments(self) -> Iterator[Segment]:
+        """List all segments and read those that were not there at the last look. One may come twice."""
+        source = self._repository.source()
+        known, seen = dict(self.listing.joined), self.listing.live
+        for _ in range(ATTEMPTS):
+            self.looked, listing = clock.now_ns(), source.listing(known)
+            self.faults = sorted(listing.faults)
+            try:
+                for _, name, _, found in source.fetch(listing.live - seen):
+                    if isinstance(found, (MalformedObject, UntrustedEntry)):
+                        self.faults.append(name)
+                    else:
+                        yield found
+            except Changed:
+                continue
+            self.listing = listing
+            return
+        raise source.busy()
+
     def _add(self, segment: Segment) -> None:
         created = min(segment.created, LATEST)
         for place in segment.places:
-            name = layout.pack_name(place.holder) if place.holder else layout.big_name(place.oid)
+            name = _file_of(place)
             number = self._numbers.get(name)
             if number is None:
                 number = self._numbers[name] = len(self._names)
@@ -219,6 +237,10 @@ def _reads(places: Iterable[ObjectPlace]) -> Iterator[list[ObjectPlace]]:
         group.append(place)
     if group:
         yield group
+
+
+def _file_of(place: ObjectPlace) -> str:
+    return layout.pack_name(place.holder) if place.holder else layout.big_name(place.oid)
 
 
 def files_of(notice: Notice) -> set[str]:
