@@ -108,15 +108,15 @@ def finish(members: Sequence[Member], at: int) -> bytes:
 
 
 def assemble(
-    objects: Sequence[tuple[bytes, bytes | memoryview]],
+    objects: Sequence[tuple[bytes, bytes | memoryview]], crcs: Sequence[int] | None = None
 ) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
     """The bytes of a pack with these (name, encoded object), each name once, and each one's offset and
-    length.
+    length. ``crcs``: the CRC-32 of each, if they are known.
     """
     at = HEAD_BYTES
     members = []
-    for oid, data in objects:
-        members.append(Member(oid, at, len(data), crc32(data)))
+    for (oid, data), crc in zip(objects, crcs or (crc32(data) for _, data in objects), strict=True):
+        members.append(Member(oid, at, len(data), crc))
         at += len(data)
     content = b"".join((_FIRST, *(data for _, data in objects), finish(members, at)))
     return content, {item.oid: (item.offset, item.length) for item in members}

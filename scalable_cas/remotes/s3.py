@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Above this a file moves in parts. boto3 does so from 8 MiB; two parts gain nothing over one request.
-LARGE = 16 << 20
+#: A larger file is written in parts. boto3 does so from 8 MiB; but a pack, of which several are sent at once,
+#: is one request, which may carry a condition and is less work for the server (moto: 5.0 s of processor time
+#: for a gigabyte instead of 8.5).
+LARGE = 40 << 20
 BATCH = 200  # names in one request that deletes. The service takes 1,000; a slow Swift then needs over 10 s
 
 

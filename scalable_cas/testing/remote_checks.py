@@ -213,7 +213,7 @@ def deleting_is_complete_and_repeatable(opener: Opener, folder: str) -> None:  #
 
 def a_large_file_moves_whole(opener: Opener, folder: str) -> None:
     """In parts where the remote does so."""
-    content = token_bytes(MIB) * 20 + b"end"
+    content = token_bytes(MIB) * 41 + b"end"
     with place_of_its_own(opener) as (remote, prefix):
         name = f"{prefix}large"
         source = local_file(folder, content)
@@ -224,7 +224,7 @@ def a_large_file_moves_whole(opener: Opener, folder: str) -> None:
         expect(remote.get_file(name, target, largest=len(content)) == len(content), "get_file says its size")
         expect(content_of(target) == content, "a large file came back otherwise")
         expect(
-            remote.get(name, largest=5, offset=20 * MIB - 1, length=5) == content[20 * MIB - 1 :][:5],
+            remote.get(name, largest=5, offset=41 * MIB - 1, length=5) == content[41 * MIB - 1 :][:5],
             "a part",
         )
         expect(remote.put(f"{name}-2", content) is True, "put takes as much")
@@ -279,7 +279,7 @@ def a_forked_child_uses_it_too(opener: Opener, folder: str) -> None:
     """While the parent goes on."""
     with place_of_its_own(opener) as (remote, prefix):
         remote.put(f"{prefix}before", b"parent")
-        remote.put_file(f"{prefix}large", local_file(folder, bytes(17 * MIB)))  # threads are running now
+        remote.put_file(f"{prefix}large", local_file(folder, bytes(41 * MIB)))  # threads are running now
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: a fork beside threads
             child = os.fork()
@@ -288,7 +288,7 @@ def a_forked_child_uses_it_too(opener: Opener, folder: str) -> None:
             try:
                 if remote.get(f"{prefix}before", largest=10) == b"parent":
                     remote.put(f"{prefix}child", b"child")
-                    remote.get_file(f"{prefix}large", os.path.join(folder, "child"), largest=17 * MIB)
+                    remote.get_file(f"{prefix}large", os.path.join(folder, "child"), largest=41 * MIB)
                     status = 0
             finally:
                 os._exit(status)  # nothing of the parent's may be cleaned up here

@@ -8,12 +8,18 @@ import random
 import pytest
 
 from scalable_cas.errors import RemoteDenied, RemoteError
-from scalable_cas.remotes import bodies
+from scalable_cas.remotes import bodies, s3
 from scalable_cas.remotes.base import Limits, Settings, open_remote
 from scalable_cas.testing.faults import Fault, FaultProxy
 
 QUICK = Settings(limits=Limits(connect=1, read=1.0, total=5, slowest=1 << 20), conditional=True)
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def parts_from_16_mib(monkeypatch):
+    """So that files of 17 MiB are sent in parts, which are of 8 MiB."""
+    monkeypatch.setattr(s3, "LARGE", 16 * MIB)
 
 
 @pytest.fixture

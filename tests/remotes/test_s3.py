@@ -9,11 +9,17 @@ import threading
 import pytest
 
 from scalable_cas.errors import RemoteError
-from scalable_cas.remotes import s3_client
+from scalable_cas.remotes import s3, s3_client
 from scalable_cas.remotes.base import LOOKUP, Settings, open_remote
 from scalable_cas.testing.faults import Fault, FaultProxy
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def parts_from_16_mib(monkeypatch):
+    """So that files of 17 MiB are sent in parts, which are of 8 MiB."""
+    monkeypatch.setattr(s3, "LARGE", 16 * MIB)
 
 
 @pytest.fixture

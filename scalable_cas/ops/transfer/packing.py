@@ -5,6 +5,7 @@ object is checked before it is sent, so that damage here does not become damage 
 from __future__ import annotations
 
 from typing import NamedTuple
+from zlib import crc32
 
 from blake3 import blake3
 
@@ -83,18 +84,20 @@ class Packing:
 
     def _packs(self, wanted: Sequence[Wanted]) -> Iterator[Upload]:
         pieces: list[tuple[bytes, Buffer]] = []
+        crcs: list[int] = []
         heads: dict[bytes, Wanted] = {}
         size = FRAME_BYTES
         for item, data in self.read(wanted):
             more = len(data) + ROW_BYTES
             if pieces and size + more > TARGET:
-                yield _upload(pieces, heads)
-                pieces, heads, size = [], {}, FRAME_BYTES
+                yield _upload(pieces, crcs, heads)
+                pieces, crcs, heads, size = [], [], {}, FRAME_BYTES
             pieces.append((item.oid, data))
+            crcs.append(crc32(data))  # now that it is in the processor's cache: half as long as later
             heads[item.oid] = item
             size += more
         if pieces:
-            yield _upload(pieces, heads)
+            yield _upload(pieces, crcs, heads)
 
     def read(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Buffer]]:
         """The bytes of objects, checked. Those in one pack here are taken out of it together: reading it once
@@ -135,8 +138,8 @@ def _is_whole(oid: bytes, data: Buffer) -> bool:
     return True
 
 
-def _upload(pieces: list[tuple[bytes, Buffer]], heads: dict[bytes, Wanted]) -> Upload:
-    data, spots = assemble(pieces)
+def _upload(pieces: list[tuple[bytes, Buffer]], crcs: list[int], heads: dict[bytes, Wanted]) -> Upload:
+    data, spots = assemble(pieces, crcs)
     name: bytes = blake3(data, max_threads=1).digest()
     places = tuple(
         ObjectPlace(oid, heads[oid].kind, heads[oid].coding, heads[oid].size, name, offset, length)
