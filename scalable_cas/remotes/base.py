@@ -145,6 +145,12 @@ class Limits(NamedTuple):
         """How long a body of that many bytes may take."""
         return self.read + size / self.slowest
 
+    def tries(self, size: int) -> float:
+        """How long after the first try another one may be begun, of an operation with a body of that many
+        bytes: at 1 MiB/s one that broke off must not have used up all of the time.
+        """
+        return self.total + min(self.total, size / (1 << 20))
+
 
 #: For commands. The contract lets a dead endpoint take 30 s: two silences of 10 s, or one after 18 s of
 #: "slow down". 32 KiB/s is a poor mobile line.

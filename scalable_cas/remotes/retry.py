@@ -33,8 +33,9 @@ class Setback(Exception):
         self.error = error
 
 
-def persist(action: Callable[[int], T], limits: Limits, traffic: Traffic) -> T:
-    """Call ``action`` with 1, 2, 3… until it raises no `Setback`, within the limits.
+def persist(action: Callable[[int], T], limits: Limits, traffic: Traffic, size: int = 0) -> T:
+    """Call ``action`` with 1, 2, 3… until it raises no `Setback`, within the limits for a body of ``size``
+    bytes.
 
     A try that might be answered by silence is only begun while ``limits.read`` is left of ``limits.total``,
     so that the sum stays below. Pauses double from 0.1 s to 4 s, each shortened at random by up to a half:
@@ -54,7 +55,7 @@ def persist(action: Callable[[int], T], limits: Limits, traffic: Traffic) -> T:
             kind = setback.kind
             seen[kind] = seen.get(kind, 0) + 1
             pause = 0.0 if kind == "at once" else min(4.0, 0.05 * 2**number) * random.uniform(0.5, 1)  # noqa: S311
-            left = limits.total - (clock.monotonic() - started)
+            left = limits.tries(size) - (clock.monotonic() - started)
             if seen[kind] >= TRIES[kind] or left < pause + limits.read:
                 raise setback.error from setback.__cause__
         traffic.add(retries=1)

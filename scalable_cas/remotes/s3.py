@@ -84,7 +84,7 @@ class S3Remote:
             answer = self._get_object(name, (offset, len(target)))
             return 0 if answer is None else self._receive(answer, target)
 
-        return self.persist(name, "read", read) if len(target) else 0
+        return self.persist(name, "read", read, len(target)) if len(target) else 0
 
     def get_file(self, name: str, path: str, *, largest: int) -> int:
         """Write a file's content to a new local file: one request, or parts at once if it is large."""
@@ -278,7 +278,7 @@ class S3Remote:
             self.traffic.add(sent=source.size)
             return True
 
-        return self.persist(name, "write", send)
+        return self.persist(name, "write", send, source.size)
 
     def is_marked(self, name: str, mark: str) -> bool:
         """Whether what is there now was written by the write with that mark."""
@@ -357,15 +357,17 @@ class S3Remote:
         """The bucket's name for a file."""
         return self._base + check_name(name)
 
-    def persist(self, name: str, doing: str, action: Callable[[int], T]) -> T:
-        """Call ``action`` with the number of the try until it succeeds, see `retry.persist`."""
+    def persist(self, name: str, doing: str, action: Callable[[int], T], size: int = 0) -> T:
+        """Call ``action`` with the number of the try until it succeeds, see `retry.persist`; ``size`` of its
+        body.
+        """
         client = self.client.get()
 
         def once(number: int) -> T:
             with client.translated(name, doing):
                 return action(number)
 
-        return retry.persist(once, self.limits, self.traffic)
+        return retry.persist(once, self.limits, self.traffic, size)
 
 
 def _whole_size(answer: Any) -> int:

@@ -53,6 +53,22 @@ def test_busy_until_the_last_moment_and_then_silent_is_still_in_time(now, limits
     assert now["now"] <= limits.total
 
 
+@pytest.mark.parametrize("kind", ["broken", "busy", "silent"])
+def test_a_long_body_that_broke_off_late_is_sent_again_and_the_whole_is_bounded(now, kind):
+    """32 MiB at 1 MiB/s take longer than an operation without a body may."""
+    tries = []
+
+    def action(number):
+        tries.append(number)
+        now["now"] += 30
+        raise Setback(kind, RemoteError("u", "n", "r"))
+
+    with pytest.raises(RemoteError):
+        persist(action, TRANSFER, Traffic(), 32 << 20)
+    assert tries == [1, 2]
+    assert now["now"] <= 2 * TRANSFER.total + 30
+
+
 def test_pauses_grow_and_differ(now, monkeypatch):
     pauses = []
     monkeypatch.setattr(clock, "sleep", pauses.append)
