@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from keyword import iskeyword
 
+from .recompiling import compiled, parse
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
@@ -46,7 +48,7 @@ def definition_of(
 def _compiled(code: CodeType, block: str, flags: int, same: Callable[[CodeType], bool]) -> Definition | None:
     import ast
 
-    tree = ast.parse(block)
+    tree = parse(block)
     wanted = [
         node
         for node in ast.walk(tree)
@@ -57,8 +59,7 @@ def _compiled(code: CodeType, block: str, flags: int, same: Callable[[CodeType],
     ]
     if len(wanted) != 1:
         return None
-    compiled = compile(tree, code.co_filename, "exec", flags=flags, dont_inherit=True)
-    for inner in _inner(compiled):
+    for inner in _inner(compiled(tree, flags)):
         if inner.co_name == code.co_name and inner.co_firstlineno == code.co_firstlineno and same(inner):
             return wanted[0]
     return None

@@ -20,6 +20,7 @@ from blake3 import blake3
 
 from .block import definition_of
 from .encode import encode
+from .recompiling import compiled, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,24 +42,17 @@ _MOST_FILES = 64  # a syntax tree takes about 50 times its text
 class _Module:
     """A source text, as syntax and as code objects by (first line, qualified name)."""
 
-    def __init__(self, text: str, name: str, flags: int) -> None:
+    def __init__(self, text: str, flags: int) -> None:
         self.text = text
-        self.name = name
         self.flags = flags
         tree = self.parse()
         self.nodes = _functions(tree)
         self.codes: dict[tuple[int, str], list[CodeType]] = {}
-        for code in _all_codes(self.compile(tree)):
+        for code in _all_codes(compiled(tree, flags)):
             self.codes.setdefault((code.co_firstlineno, code.co_qualname), []).append(code)
 
     def parse(self) -> ast.Module:
-        import ast
-
-        return ast.parse(self.text, self.name)
-
-    def compile(self, tree: ast.Module) -> CodeType:
-        code: CodeType = compile(tree, self.name, "exec", flags=self.flags, dont_inherit=True)
-        return code
+        return parse(self.text)
 
 
 def _functions(tree: ast.Module) -> list[FunctionNode]:
@@ -163,12 +157,8 @@ def _block_node(code: CodeType) -> FunctionNode | None:
         return None
     text, _ = _text_of(code.co_filename)
     wanted = code_parts(code)
-    import warnings
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return definition_of(code, text, _features(code), lambda other: code_parts(other) == wanted)
+        return definition_of(code, text, _features(code), lambda other: code_parts(other) == wanted)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -205,7 +195,7 @@ def _tell_apart(module: _Module, places: list[int], wanted: object) -> int | Non
         ast.increment_lineno(_functions(tree)[place], far)
         if any(
             code.co_firstlineno > far and code_parts(code) == wanted
-            for code in _all_codes(module.compile(tree))
+            for code in _all_codes(compiled(tree, module.flags))
         ):
             return place
     return None
@@ -217,7 +207,7 @@ def _module_of(code: CodeType) -> _Module | None:
     known = _parsed.get(name)
     if known is not None and known[0] == stamp:
         return known[1]
-    module = _parse(text, name, code) if text else None
+    module = _parse(text, code) if text else None
     if len(_parsed) >= _MOST_FILES:
         _parsed.clear()
     _parsed[name] = (stamp, module)
@@ -255,15 +245,9 @@ def _read(name: str) -> str:
         return ""
 
 
-def _parse(text: str, name: str, code: CodeType) -> _Module | None:
-    import warnings
-
+def _parse(text: str, code: CodeType) -> _Module | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the user saw the SyntaxWarnings of this text when it was first compiled
-            return _Module(text, name, _features(code))
+        return _Module(text, _features(code))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the last two are what the parser says to deep nesting
 
