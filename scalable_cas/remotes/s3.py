@@ -75,7 +75,7 @@ class S3Remote:
             self._receive(answer, memoryview(content))
             return bytes(content)
 
-        return self.persist(name, "read", read)
+        return self.persist(name, "read", read, length or 0)
 
     def get_into(self, name: str, target: memoryview, *, offset: int = 0) -> int:
         """Fill memory with a part of a file."""
@@ -153,7 +153,7 @@ class S3Remote:
                 return None
             raise
         size = answer.get("ContentLength")
-        if size is None:
+        if size is None or size < 0:
             self._wrong(name, answer, "the server does not say how large it is")
         if part is not None:
             # an empty file has no range; some servers then send the whole, which is nothing
@@ -316,8 +316,12 @@ class S3Remote:
         if answer is None:
             self._single_deletes = True
             return False
-        for failed in answer.get("Errors", ()):
-            self._delete_one(failed["Key"])  # tried again there, and put into words
+        # tried again there, and put into words
+        finish(
+            self.parts.start(
+                [partial(self._delete_one, failed["Key"]) for failed in answer.get("Errors", ())]
+            )
+        )
         return True
 
     # --- the rest ----------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class Client:
             )
             raise setback("refused", reason) from error
         except boto.HTTPClientError as error:
-            kind = "silent" if isinstance(error.kwargs.get("error"), TooSlowError) else "broken"
+            kind = "silent" if _is_timeout(error) else "broken"
             raise setback(kind, f"the connection to {there} keeps breaking; try again later") from error
         except boto.FlexibleChecksumError as error:
             raise setback("broken", f"what {there} sends keeps being damaged on its way") from error
@@ -211,6 +211,17 @@ def bounded(seconds: float, action: Callable[[], T]) -> T:
     if not results:
         raise TimeoutError
     return results[0]
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    """Whether a time limit is behind an error. Of one while a body is sent urllib3 makes a broken connection,
+    and botocore another one of that.
+    """
+    if isinstance(error, (TimeoutError, TooSlowError)):
+        return True
+    inner = getattr(error, "kwargs", {}).get("error") if error is not None else None
+    causes = [] if error is None else [inner, error.__cause__, *error.args]
+    return any(_is_timeout(cause) for cause in causes if isinstance(cause, BaseException))
 
 
 def _counter(traffic: Traffic) -> Callable[..., None]:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from scalable_cas.errors import RemoteDenied, RemoteError
-from scalable_cas.remotes import bodies, s3
+from scalable_cas.remotes import bodies, s3, s3_client
 from scalable_cas.remotes.base import Limits, Settings, open_remote
 from scalable_cas.testing.faults import Fault, FaultProxy
 
@@ -67,6 +67,37 @@ def test_bodies_are_received_without_a_copy(proxied, monkeypatch):
     remote.put("a", bytes(MIB))
     monkeypatch.setattr(bodies, "_Timed", None)  # the other way begins with it
     assert remote.get("a", largest=MIB) == bytes(MIB)
+
+
+def test_a_body_with_a_checksum_is_checked_at_its_end(proxied, monkeypatch):
+    """botocore does so where a read finds nothing any more."""
+    from botocore.httpchecksum import StreamingChecksumBody
+
+    proxy, remote, (client, bucket) = proxied
+    client.put_object(Bucket=bucket, Key=remote.key("a"), Body=bytes(MIB), ChecksumAlgorithm="CRC32")
+    remote.boto.meta.events.register(
+        "before-parameter-build.s3.GetObject", lambda params, **_: params.update(ChecksumMode="ENABLED")
+    )
+    remote.boto.meta.config.response_checksum_validation = "when_supported"
+    checked, validate = [], StreamingChecksumBody._validate_checksum
+
+    def count(self):
+        checked.append(self)
+        return validate(self)
+
+    monkeypatch.setattr(StreamingChecksumBody, "_validate_checksum", count)
+    assert remote.get("a", largest=MIB) == bytes(MIB)
+    assert len(checked) == 1
+    assert proxy.connections == 1
+
+
+def test_a_time_limit_while_a_body_is_sent_is_told_from_a_broken_connection():
+    from botocore.exceptions import ConnectionClosedError
+    from urllib3.exceptions import ProtocolError
+
+    for cause, timeout in ((TimeoutError("timed out"), True), (ConnectionResetError(), False)):
+        error = ConnectionClosedError(error=ProtocolError("Connection aborted.", cause), endpoint_url="u")
+        assert s3_client._is_timeout(error) is timeout
 
 
 PASSING = [

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from scalable_cas import Store, clock
-from scalable_cas.errors import StoreVersionError
+from scalable_cas.errors import RemoteError, StoreVersionError
 from scalable_cas.format import header, view_rows
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format.segment import ObjectPlace
@@ -201,6 +201,78 @@ def test_a_segment_that_cannot_be_read_stops_a_slow_sweep(bob, place, orphan, mo
         collect_slowly(bob, place, monkeypatch, write_nonsense)
     assert orphan.exists()
     assert len(notices(place)) == 1  # that of what is condemned
+
+
+def test_a_sweep_of_orphans_that_slept_for_two_days_removes_nothing(bob, place, orphan, monkeypatch):
+    """Another collector has removed its notice by then, so that a push that names one would not wait."""
+    done = collect_slowly(bob, place, monkeypatch, lambda: later(monkeypatch, 2 * DAY_NS))
+    assert done.sweep == ()
+    assert orphan.exists()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_few_files_are_removed_at_a_time_where_each_is_slow(bob, place, orphan, monkeypatch, slow):
+    removed, delete = [], FileRemote.delete
+    plan_names = tuple(layout.pack_name(bytes([n]) * 32) for n in range(200))
+    for name in plan_names:
+        (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.folder / name).write_bytes(b"x")
+    collect(bob, place)  # which condemns them, and sweeps the other one
+    assert not orphan.exists()
+    now = clock.monotonic
+    passed = [0.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now() + passed[0])
+
+    def counted(self, names):
+        removed.append(sum(name.startswith(layout.PACKS) for name in names))
+        passed[0] += 5 * slow
+        delete(self, names)
+
+    monkeypatch.setattr(FileRemote, "delete", counted)
+    assert len(collect(bob, place).sweep) == 200
+    sizes = [count for count in removed if count]
+    assert sum(sizes) == 200
+    assert max(sizes) == (8 if slow else 64)
+
+
+@pytest.mark.parametrize("how", [RemoteError("u", "n", "the network is gone"), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", ["in a pack", "by itself"])
+def test_a_push_that_ends_while_it_waits_for_a_sweep_is_completed_by_the_next(
+    ada, bob, place, tmp_path, monkeypatch, how, kind
+):
+    value = noise(300) if kind == "in a pack" else numbers()
+    with Store.init(tmp_path / "dan") as dan:
+        fill(dan, "m.f", 1, value=value)
+        dan.push(place.url)
+        for file in place.segments():
+            file.unlink()
+    collect(bob, place)
+    fill(ada, "m.f", 1, value=value)
+
+    def fail(repository, names):
+        raise how
+
+    def push():
+        with monkeypatch.context() as patch:
+            patch.setattr(pushes, "settle", fail)
+            with pytest.raises(type(how)):
+                ada.push(place.url)
+
+    read_all = Needs.read
+
+    def read_then_push(self):
+        read_all(self)
+        monkeypatch.setattr(Needs, "read", read_all)
+        push()
+
+    with open_repository(bob, place.url) as repository:
+        plan = plan_remote_gc(repository, 0.0)
+        monkeypatch.setattr(Needs, "read", read_then_push)
+        assert len(execute_remote_gc(repository, plan).sweep) >= 1
+    ada.push(place.url)
+    assert bob.pull(place.url).lost == ()
+    found = read(bob, "m.f", 1)
+    assert found == value if kind == "in a pack" else list(found) == list(value)
 
 
 def test_the_notice_of_a_killed_sweep_goes_when_a_day_is_over(ada, bob, place, six, monkeypatch):

@@ -149,6 +149,17 @@ def test_no_memory_is_taken_for_what_a_stranger_says_of_a_packs_length(ada, fill
     assert max(asked) <= remote_check.WHOLE
 
 
+def test_packs_checked_in_pieces_take_few_requests(ada, place, monkeypatch):
+    fill(ada, "m.f", *range(300))
+    ada.push(place.url)
+    monkeypatch.setattr(remote_check, "WHOLE", 0)
+    with open_repository(ada, place.url) as repository:
+        checked = verify_remote(repository)
+        assert checked.findings == []
+        assert checked.objects >= 300
+        assert checked.requests < 20
+
+
 def test_a_finding_names_the_object_and_the_entries_that_need_it(ada, place):
     (key,) = fill(ada, "m.f", 1, value=numbers())
     ada.push(place.url)

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from scalable_cas.ops.transfer.repository import Repository
 
 
-def mend_packs(repository: Repository) -> int:
-    """Put back the damaged packs of which this store has all objects; returns how many those are."""
+def mend_packs(repository: Repository) -> dict[bytes, tuple[ObjectPlace, ...]]:
+    """Put back the damaged packs of which this store has all objects; returns them, with what is in them."""
     view = repository.view
     damaged = view.damaged()
     elsewhere = view.has_all(sorted(damaged))
     lost = {oid: there for oid, there in damaged.items() if oid not in elsewhere}
     holders = {holder for there in lost.values() for holder in there if holder}
-    mended = 0
+    mended: dict[bytes, tuple[ObjectPlace, ...]] = {}
     for holder, places in view.in_pack(holders).items():
         data = _pack(repository, places)
         if data is not None and blake3(data).digest() == holder:
             repository.remote.put(layout.pack_name(holder), data, exclusive=False)
             view.note_good(places)
-            mended += 1
+            mended[holder] = tuple(places)
     return mended
 
 

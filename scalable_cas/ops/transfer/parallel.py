@@ -42,12 +42,23 @@ class Crew:
     def map(self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 0) -> Iterator[Result]:
         """The results of ``work`` in the order of ``items``, of which at most ``ahead`` (default: one for
         each thread) are begun before their turn. An error of one is raised at its turn, when those that had
-        begun are done: nothing of them comes later.
+        begun are done: nothing of them comes later, and after it nothing is begun.
         """
         waiting: deque[Future[Result]] = deque()
+        failed: list[BaseException] = []
+
+        def careful(item: Item) -> Result:
+            if failed:  # the next in the queue would wait for the same dead server
+                raise failed[0]
+            try:
+                return work(item)
+            except BaseException as error:
+                failed.append(error)
+                raise
+
         try:
             for item in items:
-                waiting.append(self._pool.submit(work, item))
+                waiting.append(self._pool.submit(careful, item))
                 if len(waiting) > (ahead or self.jobs):
                     yield waiting.popleft().result()
             while waiting:

@@ -72,10 +72,11 @@ def push(repository: Repository, plan: PushPlan, progress: Progress | None = Non
     """
     repository.format.check("write", repository.url)
     mend_segments(repository)
-    mended = mend_packs(repository) if plan.damaged else 0
+    mended = mend_packs(repository) if plan.damaged else {}
     if mended:  # what was put back in its place need not be sent to another
         plan = plan._replace(batches=tuple(_without(repository, batch) for batch in plan.batches))
     pushing = _Pushing(repository, plan, progress)
+    pushing.watch(mended)
     for batch in plan.batches:
         pushing.send(batch)
     pushing.settle()
@@ -141,7 +142,7 @@ class _Pushing:
         """Send one file, and remember that at once; False if it is a large object that is damaged here."""
         again = self._view.is_bad_file(upload.name)
         if self._view.is_condemned_file(upload.name):
-            self._condemned[upload.name] = upload.places
+            self._doubt(upload.name, upload.places)
         if upload.data is not None:
             name, size = layout.pack_name(upload.name), len(upload.data)
             made = self._remote.put(name, upload.data, exclusive=not again)
@@ -170,11 +171,25 @@ class _Pushing:
         else:
             self._remote.put_file(name, self._store.objects.loose.path(upload.name), exclusive=False)
 
+    def watch(self, mended: dict[bytes, tuple[ObjectPlace, ...]]) -> None:
+        """Packs were put back, of which a collector may have condemned some."""
+        for holder, places in mended.items():
+            if self._view.is_condemned_file(holder):
+                self._doubt(holder, places)
+
+    def _doubt(self, name: bytes, places: tuple[ObjectPlace, ...]) -> None:
+        """A collector may yet remove a file. Until `settle` has seen to that the view holds it to be bad, so
+        that the next push sends it again where this one ends before.
+        """
+        self._condemned[name] = places
+        self._view.note_bad(places, "a collector may have removed it")
+
     def settle(self) -> None:
         """See to it that a collector did not remove what was written under names that it had condemned."""
         gone = settle(self._repository, set(self._condemned)) if self._condemned else set()
-        for name in gone:
-            self._view.note_bad(self._condemned[name], "a collector removed it")
+        for name, places in self._condemned.items():
+            if name not in gone:
+                self._view.note_good(places)
         if gone:
             mend_packs(self._repository)
         for name in gone:
@@ -236,7 +251,9 @@ class _Pushing:
         places = list(sent.values())
         for part in _parts(packed, places):
             commit(self._repository, *part)
-        self._view.note_good(places)
+        self._view.note_good(
+            [place for place in places if (place.holder or place.oid) not in self._condemned]
+        )
         self._view.forget_sent(sorted({place.holder or place.oid for place in places}))
         self._entries += len(packed)
         self._objects += len(places)

@@ -13,6 +13,7 @@ from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, MalformedObject, RemoteFileMissing, UntrustedEntry
 from scalable_cas.format import record as records
 from scalable_cas.format import remote_layout as layout
+from scalable_cas.ops.transfer.remote_needs import reads
 from scalable_cas.ops.transfer.segments import LONGEST_READ, Changed
 from scalable_cas.ops.verify import NAMED, Finding
 from scalable_cas.storage import fs, incoming
@@ -192,9 +193,13 @@ class _Checking:
         for place in places:
             if place.length > LONGEST_READ:
                 found.append(_Seen(place, "it is said to be longer than objects in packs are"))
-                continue
-            data = self._remote.get(name, largest=place.length, offset=place.offset, length=place.length)
-            found.append(_look(place, memoryview(data)))
+        for group in reads(place for place in places if place.length <= LONGEST_READ):
+            start = group[0].offset
+            length = max(place.offset + place.length for place in group) - start
+            view = memoryview(self._remote.get(name, largest=length, offset=start, length=length))
+            for place in group:
+                at = place.offset - start
+                found.append(_look(place, view[at : at + place.length]))
         digest, at = blake3(), 0
         while at <= most:
             piece = self._remote.get(name, largest=LONGEST_READ, offset=at, length=LONGEST_READ)

@@ -42,10 +42,12 @@ if TYPE_CHECKING:
 GRACE = 7 * 86_400
 #: How long a push waits for the end of a sweep (seconds). One that takes longer was killed, or is stopped.
 SWEEP_SECONDS = 120.0
-#: A sweep removes such files only within so many seconds of its last look at what segments name: half of what
-#: a push waits. When they are over it looks again, for new segments, and it removes so many at a time.
+#: A sweep begins to remove such files only within so many seconds of its last look at what segments name:
+#: half of what a push waits. When they are over it looks again, for new segments.
 FRESH_SECONDS = SWEEP_SECONDS / 2
-SWEPT_AT_ONCE = 200
+#: How many it removes at a time: where each is a request, the fewest are sent at once and take 28 s at the
+#: most; twice as many after some that were removed in so many seconds.
+FEWEST, MOST, QUICK_SECONDS = 8, 64, 1.0
 #: How long a sweep may live (seconds): its notice is another collector's until then. It removes nothing any
 #: more when half of that is over, because a laptop may sleep in the middle of it.
 SWEEP_LIVES = 86_400
@@ -58,7 +60,7 @@ class UnreadableSegments(ScalableCasError):
 
     def __init__(self, url: str, names: Sequence[str]) -> None:
         super().__init__(
-            f"{url}: {len(names)} segments cannot be read ({names[0]}); nothing was removed; "
+            f"{url}: {len(names)} segments cannot be read ({names[0]}); nothing is removed; "
             "`scalable-cas verify --remote` and a push by who has them mend that"
         )
         self.url = url
@@ -136,7 +138,7 @@ def execute_remote_gc(repository: Repository, plan: RemoteGcPlan) -> RemoteGcPla
 
     Raises:
         RemoteError: the remote could not be read or written; what was done so far is right.
-        UnreadableSegments: nothing was removed.
+        UnreadableSegments: what was not removed by then, stays.
         StoreVersionError: the remote uses a feature that gc or writing must know.
     """
     _check_features(repository)
@@ -182,9 +184,9 @@ def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
     try:
         needs = _needs(repository)
         # orphans at once: to prove packs may take hours
-        gone = _remove_orphans(repository, needs, needs.orphans & names)
+        gone = _remove_orphans(repository, needs, needs.orphans & names, began)
         replaced = needs.proven(names & needs.replaced.keys())
-        if abs(clock.now_ns() - began) <= SWEEP_LIVES / 2 * 1e9:
+        if _within(SWEEP_LIVES / 2, began):
             repository.remote.delete(sorted(replaced))
             gone |= replaced
         return {name: needs.there[name] for name in gone}
@@ -192,22 +194,28 @@ def _sweep(repository: Repository, names: set[str]) -> dict[str, int]:
         repository.remote.delete([notice])
 
 
-def _remove_orphans(repository: Repository, needs: Needs, names: set[str]) -> set[str]:
+def _within(seconds: float, since: int) -> bool:
+    """Whether no more than that has passed, whichever way the clock jumped."""
+    return abs(clock.now_ns() - since) <= seconds * 1e9
+
+
+def _remove_orphans(repository: Repository, needs: Needs, names: set[str], began: int) -> set[str]:
     """Remove files that nobody names, and return them. A push that writes one of them meanwhile and names it
     waits for the end of the sweep, but not for ever: whatever it named by the time it gives up must have been
     seen here. Where even a look for new segments takes too long, the rest stays for another time.
     """
-    left, gone = sorted(names), set[str]()
+    left, gone, count = sorted(names), set[str](), FEWEST
     while left:
-        if abs(clock.now_ns() - needs.looked) > FRESH_SECONDS * 1e9:
+        if not _within(FRESH_SECONDS, needs.looked):
             named = needs.named_since()
             _refuse(repository, needs)
             left = [name for name in left if name not in named]
-            if abs(clock.now_ns() - needs.looked) > FRESH_SECONDS * 1e9:
-                break
-        batch, left = left[:SWEPT_AT_ONCE], left[SWEPT_AT_ONCE:]
+        if not _within(FRESH_SECONDS, needs.looked) or not _within(SWEEP_LIVES / 2, began):
+            break
+        batch, left, since = left[:count], left[count:], clock.monotonic()
         repository.remote.delete(batch)
         gone.update(batch)
+        count = min(2 * count, MOST) if clock.monotonic() - since < QUICK_SECONDS else FEWEST
     return gone
 
 

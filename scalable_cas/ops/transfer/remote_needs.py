@@ -201,7 +201,7 @@ class Needs:
     def _check(
         self, relied: dict[bytes, ObjectPlace], older: dict[bytes, list[ObjectPlace]]
     ) -> Iterator[tuple[ObjectPlace, str]]:
-        for places, pieces in self._repository.crew.map(self._pieces, _reads(relied.values())):
+        for places, pieces in self._repository.crew.map(self._pieces, reads(relied.values())):
             for place, piece in zip(places, pieces, strict=True):
                 try:
                     head = incoming.check(place.oid, piece).head
@@ -226,7 +226,7 @@ class Needs:
         return places, [data[place.offset - start : place.offset - start + place.length] for place in places]
 
 
-def _reads(places: Iterable[ObjectPlace]) -> Iterator[list[ObjectPlace]]:
+def reads(places: Iterable[ObjectPlace]) -> Iterator[list[ObjectPlace]]:
     """Places in groups, each of which is read in one request."""
     group: list[ObjectPlace] = []
     for place in sorted(places, key=lambda place: (place.holder, place.offset)):
