@@ -44,7 +44,11 @@ class PackStream:
         self._hash = blake3(max_threads=threads)
         self._members: list[packed.Member] = []
         self.size = 0
-        self._append([packed.begin()])
+        try:
+            self._append([packed.begin()])
+        except BaseException:  # a full disk: nobody else would close it
+            self._draft.close()
+            raise
 
     def close(self) -> None:
         """Let go of the draft."""

@@ -51,8 +51,9 @@ def each(work: Callable[[Any], None], items: Sequence[Any], threads: int) -> Non
                 # Broad with reason: it is raised in the caller, whose exception it is.
                 failed.append(error)
 
-    helpers = _started(run, min(threads, len(items)) - 1)
+    helpers: list[threading.Event] = []
     try:
+        _start(run, min(threads, len(items)) - 1, helpers)
         run()
     except BaseException as error:
         failed.append(error)
@@ -63,25 +64,35 @@ def each(work: Callable[[Any], None], items: Sequence[Any], threads: int) -> Non
         raise failed[0]
 
 
-def _started(run: Job, count: int) -> list[threading.Event]:
-    """Call ``run`` in that many threads, if they are to be had; of each what is set when it has ended."""
-    helpers: list[threading.Event] = []
-    for _ in range(count):
-        ended = threading.Event()
-        helper = threading.Thread(target=_work, args=(run, ended), name="scalable-cas-part", daemon=True)
+def _start(run: Job, count: int, helpers: list[threading.Event]) -> None:
+    """Call ``run`` in that many threads, if they are to be had; ``helpers`` gets of each what is set when it
+    has ended.
+
+    An interrupt in the middle may leave a thread of which nobody knows whether it was started. So they all
+    wait at a gate; where it is not opened for them, none of them does anything.
+    """
+    gate, opened = threading.Event(), list[bool]()
+
+    def work(ended: threading.Event) -> None:
+        gate.wait()
         try:
-            helper.start()
-        except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
-            break
-        helpers.append(ended)
-    return helpers
+            if opened:
+                run()
+        finally:
+            ended.set()
 
-
-def _work(run: Job, ended: threading.Event) -> None:
     try:
-        run()
+        for _ in range(count):
+            ended = threading.Event()
+            helper = threading.Thread(target=work, args=(ended,), name="scalable-cas-part", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the interpreter is shutting down, or no thread is to be had
+                break
+            helpers.append(ended)
+        opened.append(True)
     finally:
-        ended.set()
+        gate.set()
 
 
 def _await(helpers: Sequence[threading.Event], stop: Job) -> None:
@@ -114,8 +125,9 @@ def in_order(steps: Iterable[Step[T]], then: Callable[[T], None], threads: int) 
     them. So all wait for the slowest, twice in each step. Here the others go on with the jobs of later steps.
     """
     line = _Line(iter(steps))
-    helpers = _started(line.work, threads - 1)
+    helpers: list[threading.Event] = []
     try:
+        _start(line.work, threads - 1, helpers)
         line.follow(then)
     finally:
         _await(helpers, lambda: line.stop(None))

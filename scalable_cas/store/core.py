@@ -312,9 +312,14 @@ class StoreCore(ObjectAccess):
 
         def change(changes: Any) -> int:
             present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
+            absent: list[bytes] = []
             if still is not None:
                 present = [rowkey for rowkey in present if still(changes, rowkey)]
-            gone = [*present, *(fnid + EVERY_KEY for fnid in whole)]
+            elif not changes.number(
+                "filled"
+            ):  # by somebody who has read the journal already: he reads it again
+                absent = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is None]
+            gone = [*present, *absent, *(fnid + EVERY_KEY for fnid in whole)]
             if gone:
                 sequence, now = changes.next_number("sequence"), clock.now_ns()
                 stones = [

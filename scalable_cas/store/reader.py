@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 #: loop of nothing but hits spends at most 4 % on them.
 LOOKS = 1000
 LOOKS_PER_SECOND = 10_000
+#: How often at most it is asked whether the index is still there: a system call, and others may exchange it.
+ASK_SECONDS = 1.0
 
 
 #: Rows remembered with what follows from them, each as a tuple: a hit whose row is byte for byte one of them
@@ -106,13 +108,13 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
     stat, perf_counter = os.stat, clock.perf_counter
     known: dict[bytes, tuple[Any, ...]] = {}
     current = Seen(-1)
-    looks, refilled, strangers = LOOKS, perf_counter(), 0
+    looks, refilled, asked, strangers = LOOKS, perf_counter(), perf_counter(), 0
 
     def examine(rowkey: bytes, row: bytes | None, seen: Seen) -> tuple[Any, ...]:
         """Check a row that is not known yet, and return what follows from it: nothing, if it cannot be used;
         it and its time, if it takes the general way.
         """
-        nonlocal strangers
+        nonlocal current, strangers
         if row is None or len(row) < fixed:
             return ()
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
@@ -144,6 +146,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             strangers += 1
             if strangers > PATIENCE:
                 known.clear()
+                current = Seen(seen.snapshot)  # which had kept them, too
                 strangers = 0
         return facts
 
@@ -160,12 +163,22 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         created, seconds, code = brief(checked)
         return (checked, created, seconds, 0, 0, "", checked[start:], code, unpack_plain)
 
-    def lose(rowkey: bytes, seen: Seen) -> bool:
-        """A file is not there: the next hit finds out anew where it would be."""
-        known.pop(rowkey, None)
-        seen.rows.pop(rowkey, None)
-        forget_paths()
-        return True
+    def has_moved(rowkey: bytes, facts: tuple[Any, ...], seen: Seen) -> bool:
+        """Look at the file of a row, and now and then whether the index is still the one that is open."""
+        nonlocal asked
+        now = perf_counter()
+        if now - asked > ASK_SECONDS:
+            asked = now
+            if not environment.is_current():
+                return True
+        try:
+            found = stat(facts[5])
+        except OSError:  # the next hit finds out anew where it would be
+            known.pop(rowkey, None)
+            seen.rows.pop(rowkey, None)
+            forget_paths()
+            return True
+        return bool(found.st_mtime_ns != facts[4] or found.st_ino != facts[3])
 
     def read(rowkey: bytes, counters: Counters, limit: int | None) -> Any:
         nonlocal current, looks, refilled
@@ -189,18 +202,13 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
             facts = learn(rowkey, facts, row, seen)
             if len(facts) <= 2:
                 return read_general(store, rowkey, facts, counters, limit)
-        row, created, seconds, inode, changed, path, head, code, unpack = facts
+        row, created, seconds, _, _, _, head, code, unpack = facts
         late = limit is not None and clock.now_ns() - created > limit
         if late or (code not in counters.codes and not counters.accepts(store, rowkey, code)):
             return MISS
         looks -= 1
         if looks > 0:
-            try:
-                found = stat(path)
-                moved = found.st_mtime_ns != changed or found.st_ino != inode
-            except OSError:
-                moved = lose(rowkey, seen)
-            if moved:
+            if has_moved(rowkey, facts, seen):
                 return read_row(store, rowkey, row, counters)
         else:
             now = perf_counter()

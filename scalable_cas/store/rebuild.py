@@ -58,7 +58,7 @@ def fill_index(
     ``progress`` is told the number of rows written.
 
     Others may go on storing meanwhile: what they publish after the journal was read is added at the end, and
-    a row that is there already is newer than the journal and stays. Times of use and counters are kept.
+    a row that is there already stays unless the journal has a newer one. Times of use and counters are kept.
 
     Raises:
         StoreReadOnly, StoreBusy: the index cannot be written. It is then known to be unfinished, and the next
@@ -170,9 +170,17 @@ class _Filling:
                 there = changes.record(record.rowkey)
                 if there is not None and there.sequence < record.sequence:
                     changes.drop_entry(record.rowkey)
-            elif changes.ref(record.rowkey) is None and not any(
+                continue
+            candidates = [(record, own)]
+            if changes.ref(record.rowkey) is None:
+                candidates += self._journaled.before(record.rowkey)
+            else:  # written by others since the index was emptied, or here, before the journal was read again
+                there = changes.record(record.rowkey)
+                if there is None or there.sequence >= record.sequence:
+                    continue
+            if not any(
                 self._put_entry(changes, _adopted(item) if self._adopt and not mine else item)
-                for item, mine in ((record, own), *self._journaled.before(record.rowkey))
+                for item, mine in candidates
             ):
                 self._result.missing += 1
 

@@ -10,9 +10,10 @@ import threading
 import pytest
 
 from scalable_cas import Store
+from scalable_cas.errors import StoreReadOnly
 from scalable_cas.format import header as encoded
 from scalable_cas.format.kinds import BLOB, object_id
-from scalable_cas.storage import cutting, parallel
+from scalable_cas.storage import cutting, fs, parallel
 
 MB = 1 << 20
 
@@ -69,3 +70,17 @@ def test_memory_may_change_once_the_put_is_done(store):
     oid = store.put_bytes(content)
     content[:] = bytes(len(content))
     assert store.get_bytes(oid) == whole
+
+
+def test_a_full_disk_leaves_no_open_file(store, monkeypatch):
+    def full(self, parts, at=None):
+        raise StoreReadOnly("there", "no space")
+
+    content = os.urandom(4 * MB)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(fs.Draft, "write", full)
+    for _ in range(5):
+        with pytest.raises(StoreReadOnly):
+            store.put_bytes(content)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(store.root + "/tmp") == []

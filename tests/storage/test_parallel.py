@@ -64,6 +64,25 @@ def test_an_interrupt_waits_for_those_who_work(interrupted, way, again):
     assert ended == [True]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_an_interrupt_while_a_thread_is_started_leaves_none_that_works(monkeypatch, way):
+    start, begun = threading.Thread.start, []
+
+    def interrupted_start(self):
+        start(self)
+        raise Interrupted
+
+    def job(*_):
+        begun.append(threading.current_thread())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted_start)
+        with pytest.raises(Interrupted):
+            WAYS[way](job)
+    time.sleep(0.2)
+    assert begun == []
+
+
 def test_an_error_of_the_caller_waits_too():
     ended: list[bool] = []
     both = threading.Barrier(2)

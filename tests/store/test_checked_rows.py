@@ -134,6 +134,42 @@ def test_no_more_is_kept_than_there_is_room_for(index, monkeypatch):
     assert len(rows_kept) == (COUNT - 3 if reader.SEEN_BYTES > COUNT * 1000 else 5)
 
 
+def test_what_is_given_up_for_newer_rows_is_not_kept_elsewhere(index, monkeypatch):
+    """A process that only hits stays in one snapshot for ever."""
+    kept = []
+    monkeypatch.setattr(reader, "Seen", lambda snapshot: kept.append(Seen(snapshot)) or kept[-1])
+    monkeypatch.setattr(reader, "SEEN_BYTES", 0)
+    monkeypatch.setattr(reader, "PATIENCE", 10)
+    forget_open_stores()
+    for _ in range(10):
+        for n in range(COUNT):
+            square(n)
+    assert len({seen.snapshot for seen in kept if seen.snapshot >= 0}) == 1
+    assert max(len(seen.rows) for seen in kept) <= reader.KNOWN
+
+
+def test_an_index_that_was_exchanged_is_noticed_by_who_hits_now_and_then(index, monkeypatch):
+    root = current().store.root
+    monkeypatch.setattr(reader, "LOOKS", 1000)  # each hit looks at its file, and that stays
+    forget_open_stores()
+    assert [square(n)["n"] for n in range(COUNT)] == list(range(COUNT))
+    passed, now = [0.0], reader.clock.perf_counter
+    monkeypatch.setattr(reader.clock, "perf_counter", lambda: now() + passed[0])
+    forget_open_stores()
+    assert square(0)["n"] == 0
+    code = (
+        "import shutil, sys, scalable_cas\n"
+        "shutil.rmtree(sys.argv[1] + '/index')\n"
+        "store = scalable_cas.Store.open(sys.argv[1])\n"
+        "store.forget([rowkey for rowkey, _ in store.index.scan('refs')])\n"
+        "store.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=60)
+    passed[0] = 2 * reader.ASK_SECONDS
+    assert [square(n)["n"] for n in range(COUNT)] == list(range(COUNT))
+    assert sorted(runs) == list(range(COUNT))
+
+
 def test_files_that_go_are_noticed_though_not_every_hit_looks(index, monkeypatch):
     monkeypatch.setattr(reader, "LOOKS", 20)
     root = current().store.root
