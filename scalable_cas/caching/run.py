@@ -69,7 +69,7 @@ class Run:
                 options = cached.options
                 if options.output is not None:
                     many = options.result is not None
-                    save_output(store, record, options.output, result, many=many)
+                    save_output(store, record, options.output, result, many=many, replace=self._replace)
                 elif options.mapped:
                     result = save_mapped(store, record, result, replace=self._replace)
                 else:

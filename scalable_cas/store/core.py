@@ -280,7 +280,7 @@ class StoreCore(ObjectAccess):
             kind, oid, content, _ = objects[-1]
             record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
             record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
-            item = Pending(record, objects)
+            item = Pending(record, objects, replaces=replace)
             # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
             now = (
                 self.strict

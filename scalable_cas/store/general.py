@@ -45,11 +45,13 @@ def read_general(
 # --- files and folders -------------------------------------------------------------------------------------
 
 
-def save_output(store: StoreCore, record: Record, codec: str, result: Any, *, many: bool) -> None:
+def save_output(
+    store: StoreCore, record: Record, codec: str, result: Any, *, many: bool, replace: bool
+) -> None:
     """Store what lies at the paths in ``result``; see `store.outputs`."""
     from scalable_cas.store.outputs import save_output as save
 
-    save(store, record, codec, result, many=many)
+    save(store, record, codec, result, many=many, replace=replace)
 
 
 def decode_output(

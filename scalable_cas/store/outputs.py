@@ -44,9 +44,12 @@ _KINDS = {outputs.FILES: BLOB, outputs.FOLDERS: TREE}
 # --- storing -----------------------------------------------------------------------------------------------
 
 
-def save_output(store: StoreCore, record: Record, codec: str, result: Any, *, many: bool) -> None:
+def save_output(
+    store: StoreCore, record: Record, codec: str, result: Any, *, many: bool, replace: bool = False
+) -> None:
     """Store what lies at the paths in ``result`` under ``record``; the rest of the record is filled in here.
-    ``many``: it is declared to be a list, tuple or dict of paths. It is in the files when this returns.
+    ``many``: it is declared to be a list, tuple or dict of paths; ``replace``: what was stored before is to be
+    gone. It is in the files when this returns.
 
     Raises:
         NotStorable: it is no path, or there is no such file or folder, or it cannot be stored.
@@ -76,7 +79,8 @@ def save_output(store: StoreCore, record: Record, codec: str, result: Any, *, ma
     record.codec, record.kind, record.oid = codec, VALUE, object_id(VALUE, content)
     record.size = len(content)
     record.total = len(content) + sum(intake.sizes.values())
-    store.writer.add(Pending(record, [(VALUE, record.oid, content, 1)], intake), now=True)
+    item = Pending(record, [(VALUE, record.oid, content, 1)], intake, replaces=replace)
+    store.writer.add(item, now=True)
 
 
 def _unwrapped(codec: str, result: Any) -> tuple[Any, bool]:

@@ -22,6 +22,7 @@ import threading
 from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
 from scalable_cas.format import rows
+from scalable_cas.format.record import tombstone
 from scalable_cas.storage import fs
 from scalable_cas.storage.environment import WRITE_WAIT
 from scalable_cas.store import lifecycle
@@ -52,13 +53,17 @@ Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 
 class Pending:
     """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
-    one is the root. ``intake``: more objects of it, which are in their places already.
+    one is the root. ``intake``: more objects of it, which are in their places already. ``replaces``: the user
+    wants what was stored before to be gone.
     """
 
-    __slots__ = ("bytes", "intake", "objects", "record", "since")
+    __slots__ = ("bytes", "intake", "objects", "record", "replaces", "since")
 
-    def __init__(self, record: Record, objects: list[Object], intake: Intake | None = None) -> None:
+    def __init__(
+        self, record: Record, objects: list[Object], intake: Intake | None = None, *, replaces: bool = False
+    ) -> None:
         self.record = record
+        self.replaces = replaces
         self.objects = objects
         self.intake = intake
         self.bytes = record.total
@@ -289,7 +294,19 @@ class Writer:
 def publish(
     store: StoreCore, changes: Changes, batch: list[Pending], placed: dict[bytes, Placed], epoch: int
 ) -> None:
-    """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4."""
+    """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4.
+
+    `reindex` falls back on what a key's last record replaced, where its object is not there: the record may
+    never have taken effect. Not beyond a tombstone; so one stands before what the user had computed anew,
+    perhaps because the other result was wrong.
+    """
+    stones: list[Record] = []
+    replaced = [
+        item.record for item in batch if item.replaces and changes.ref(item.record.rowkey) is not None
+    ]
+    if replaced:
+        number = changes.next_number("sequence")
+        stones = [tombstone(r.rowkey, r.function, created=r.created, sequence=number) for r in replaced]
     sequence = changes.next_number("sequence") if batch else 0
     # of one that was there and has been named in this epoch, the row is as it would be
     objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
@@ -308,7 +325,7 @@ def publish(
         if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
             changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
         changes.name_functions({item.record.fnid: item.record.function for item in batch})
-        store.journal.append(list(packed.values()), sync=store.strict)
+        store.journal.append([*(stone.pack() for stone in stones), *packed.values()], sync=store.strict)
     store.notes.write(changes)
 
 

@@ -1,13 +1,15 @@
-"""An index that is filled anew while others store and forget: what they did last holds."""
+"""An index that is filled anew, also while others store and forget: what was done last holds."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from scalable_cas import cacheable
 from scalable_cas.caching.session import current
 from scalable_cas.store import rebuild
-from tests.support.stores import forget_open_stores
+from tests.support.stores import forget_open_stores, quiet
 
 now = ["first"]
 
@@ -27,6 +29,10 @@ def store(tmp_path, monkeypatch):
     store.flush()
     yield store
     forget_open_stores()
+
+
+def records(store):
+    return [(rowkey, store.index.record(rowkey)) for rowkey, _ in store.index.scan("refs")]
 
 
 def fill(store):
@@ -62,3 +68,21 @@ def test_what_is_forgotten_while_the_index_is_filled_stays_forgotten(store, monk
     fill(store)
     now[0] = "second"
     assert (state(1), state(2)) == ("first", "second")
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_was_computed_anew_does_not_give_way_to_what_it_replaced(store, replaced):
+    """Its object is lost; the other result may have been the reason why the user had it computed again."""
+    now[0] = "second"
+    if replaced:
+        state(1, _cache_bypass=True)
+    else:
+        store.forget([rowkey for rowkey, _ in store.index.scan("refs")])
+        state(1)
+    store.flush()
+    newest = max((record for _, record in records(store)), key=lambda record: record.created)
+    os.unlink(store.objects.loose.path(newest.oid))
+    fill(store)
+    now[0] = "third"
+    with quiet():
+        assert state(1) == "third"
