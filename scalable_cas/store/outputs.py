@@ -48,8 +48,8 @@ def save_output(
     store: StoreCore, record: Record, codec: str, result: Any, *, many: bool, replace: bool = False
 ) -> None:
     """Store what lies at the paths in ``result`` under ``record``; the rest of the record is filled in here.
-    ``many``: it is declared to be a list, tuple or dict of paths; ``replace``: what was stored before is to be
-    gone. It is in the files when this returns.
+    ``many``: it is declared to be a list, tuple or dict of paths; ``replace``: what was stored before is to
+    be gone. It is in the files when this returns.
 
     Raises:
         NotStorable: it is no path, or there is no such file or folder, or it cannot be stored.
