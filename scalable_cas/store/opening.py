@@ -117,9 +117,13 @@ def load_settings(root: str) -> config.Settings:
 def index_path(root: str, store_id: bytes, environ: config.Environ) -> str:
     """Where the index lies: in the store, or on this node where the store is on a network file system or the
     user says so.
+
+    Raises:
+        ConfigError: the user says a URL.
     """
     if environ.index_dir:
-        return os.path.join(os.path.abspath(environ.index_dir), store_id.hex())
+        named = config.local_folder(environ.index_dir, "SCALABLE_INDEX_DIR")
+        return os.path.join(os.path.abspath(named), store_id.hex())
     if netfs.network_type(root) is not None:
         return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
     return f"{root}/{layout.INDEX}"

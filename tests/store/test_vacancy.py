@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +123,38 @@ def test_names_that_are_ours():
     assert is_set_aside("ab" * 16 + ".seg") and is_set_aside("ab" * 32 + f".{temporary_name()}")
     for name in ("ab", "pack", "x" * 64, "ab" * 32 + ".csv", "1.2.3"):
         assert not is_set_aside(name)
+
+
+# --- what is no folder -------------------------------------------------------------------------------------
+
+URLS = ["s3://bucket/x", "gs://b", "file:///lustre/x", Path("s3://bucket/x")]
+
+
+@pytest.mark.parametrize("place", ["", *URLS])
+def test_what_names_no_folder_is_refused(workdir, place):
+    for use in (Store.init, Store.open, lambda place: cacheable(_store=place)(len)):
+        with pytest.raises(ConfigError, match="URL.*SCALABLE_CACHE_REMOTE" if place else "empty"):
+            use(place)
+    assert os.listdir(workdir) == []
+
+
+@pytest.mark.parametrize("variable", ["SCALABLE_CACHE_DIR", "SCALABLE_INDEX_DIR"])
+def test_a_url_in_a_variable_costs_one_warning(workdir, monkeypatch, variable):
+    monkeypatch.setenv(variable, "s3://bucket/x")
+    with recorded() as texts:
+        assert cacheable(lambda x: x + 1)(1) == 2
+        assert cacheable(lambda x: x + 2)(1) == 3
+    assert len(texts) == 1 and f"{variable}: 's3://bucket/x' is a URL" in texts[0]
+    assert not (workdir / "s3:").exists()
+
+
+def test_an_empty_variable_is_an_unset_one(workdir, monkeypatch):
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", "")
+    with Store.init(".scalable") as store, Store.discover() as found:
+        assert found.root == store.root
+
+
+def test_a_folder_with_a_colon_is_a_folder(workdir):
+    for name in ("run:1", "a/b:/c", "./s3:/x"):
+        Store.init(name).close()
+    assert sorted(os.listdir(workdir)) == ["a", "run:1", "s3:"]
