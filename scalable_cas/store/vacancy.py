@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from scalable_cas.config import STORE_FOLDER
 from scalable_cas.errors import ConfigError, StoreReadOnly
 from scalable_cas.format import layout
 from scalable_cas.storage.drafts import is_set_aside, is_temporary
@@ -39,11 +40,11 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> None:
         raise StoreReadOnly(root, error.strerror or str(error)) from error
     # looked at last: a neighbour may have made the store meanwhile
     if strange and not os.path.exists(f"{root}/{layout.FORMAT_FILE}"):
-        raise ConfigError(
-            root,
-            f"it is not empty and no store (it holds {strange[0]!r}); name an empty folder, for example "
-            f"{os.path.join(root, '.scalable')}",
-        )
+        better = os.path.join(root, STORE_FOLDER)
+        remedy = f"name an empty folder, for example {better}"
+        if os.path.basename(root) == STORE_FOLDER:
+            remedy = "move that away, or name another folder"
+        raise ConfigError(root, f"it is not empty and no store (it holds {strange[0]!r}); {remedy}")
 
 
 def _is_ours(root: str, name: str, texts: dict[str, bytes]) -> bool:

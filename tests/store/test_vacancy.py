@@ -57,6 +57,10 @@ def test_the_refusal_says_what_to_do(tmp_path):
     (tmp_path / "scratch" / "a").touch()
     with pytest.raises(ConfigError, match=r"scratch: it is not empty and no store .*/scratch/\.scalable"):
         Store.init(tmp_path / "scratch")
+    (tmp_path / ".scalable").mkdir()
+    (tmp_path / ".scalable" / "a").touch()
+    with pytest.raises(ConfigError, match=r"it holds 'a'\); move that away"):
+        Store.init(tmp_path / ".scalable")
 
 
 @pytest.mark.parametrize("name", ["", ".gitkeep", ".gitignore", ".nfs0001", "lost+found/"])
