@@ -41,7 +41,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
         StoreNotFound: there is no store.
         StoreVersionError: it has a format that we do not know.
         StoreReadOnly: it cannot be read, or not be made.
-        ConfigError: it is to be made in a folder that holds other things.
+        ConfigError: it is to be made where others have files in the same places.
     """
     path = f"{root}/{layout.FORMAT_FILE}"
     for _ in range(2):
@@ -65,18 +65,19 @@ def initialise(root: str) -> bool:
 
     Raises:
         StoreReadOnly: it cannot be made.
-        ConfigError: the folder holds other things.
+        ConfigError: others have files where it would keep its own.
     """
     from scalable_cas.store.vacancy import require_vacant  # only then: most calls find their store
 
-    require_vacant(root, {"README": README, "CACHEDIR.TAG": CACHEDIR_TAG})
+    alone = require_vacant(root, {"README": README, "CACHEDIR.TAG": CACHEDIR_TAG})
     if os.path.exists(f"{root}/{layout.CONFIG_FILE}"):
         load_settings(root)  # one of others is refused before anything is made beside it
     fs.make_folder(root)
     for name in (layout.TMP, layout.OBJECTS, layout.JOURNAL):
         fs.make_folder(f"{root}/{name}")
     tmp = f"{root}/{layout.TMP}"
-    fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
+    if alone:  # else it would hide what others have there
+        fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
     fs.write_new(tmp, f"{root}/CACHEDIR.TAG", (CACHEDIR_TAG,), mode=0o600)
     fs.write_new(tmp, f"{root}/README", (README,), mode=0o600)
     # last, because it is what makes the folder a store

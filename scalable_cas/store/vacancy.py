@@ -1,8 +1,10 @@
-"""Whether a store may be made in a folder: only where nobody else's files are. Changes nothing.
+"""Whether a store may be made in a folder: not where others have files in the places that it would own.
+Changes nothing.
 
-A store hides its folder from git, owns ``tmp/`` and ``index/`` in it, and is cleared by removing all of it;
-so it never moves in with files of others. What an interrupted `initialise` leaves, or a removal that is under
-way or was cut short, must be taken all the same: it is told by the names on two levels, which are ours.
+A store owns ``tmp/``, ``index/`` and some other folders. So it never moves in where somebody else's files are
+in them. What lies beside them is nobody's business: a scratch folder may hold a store and other things, too.
+What an interrupted `initialise` leaves, or a removal that is under way or was cut short, must be taken all
+the same: it is told by the names in those folders, which are ours.
 """
 
 from __future__ import annotations
@@ -18,50 +20,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What a folder may hold that somebody prepared for a store, or that its file system puts there.
-HARMLESS = frozenset((".gitignore", ".gitkeep", ".keep", ".DS_Store", ".snapshot", "lost+found"))
 #: What tells our index from any other LMDB environment.
 _LOCKS = ("stamp", "users.lock", "flight.lock")
 
 
-def require_vacant(root: str, texts: dict[str, bytes]) -> None:
-    """Refuse a folder that holds what is not of a store of ours. ``texts``: what our text files contain.
+def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
+    """Refuse a folder in which a store would take what is not ours. ``texts``: what our text files contain.
+    Returns whether it holds nothing but what is ours, or is not there.
 
     Raises:
         ConfigError: it does, and there is no store.
         StoreReadOnly: it cannot be looked at.
     """
     try:
-        names = os.listdir(root)
-        strange = [name for name in sorted(names) if not _is_ours(root, name, texts)]
+        names = sorted(os.listdir(root))
+        strange = [name for name in names if name in _FOLDERS and not _is_ours(root, name, texts)]
     except (FileNotFoundError, NotADirectoryError):  # who makes it says what is wrong with that
-        return
+        return True
     except OSError as error:
         raise StoreReadOnly(root, error.strerror or str(error)) from error
     # looked at last: a neighbour may have made the store meanwhile
     if strange and not os.path.exists(f"{root}/{layout.FORMAT_FILE}"):
         better = os.path.join(root, STORE_FOLDER)
-        remedy = f"name an empty folder, for example {better}"
+        remedy = f"name another folder, for example {better}"
         if os.path.basename(root) == STORE_FOLDER:
             remedy = "move that away, or name another folder"
-        raise ConfigError(root, f"it is not empty and no store (it holds {strange[0]!r}); {remedy}")
+        raise ConfigError(root, f"it is no store, and {strange[0]!r} in it is not ours; {remedy}")
+    return all(name in _FOLDERS or name in texts or name in _OTHERS for name in names)
 
 
 def _is_ours(root: str, name: str, texts: dict[str, bytes]) -> bool:
-    if name in HARMLESS or name.startswith(".nfs"):
-        return True
     path = f"{root}/{name}"
-    if name in texts:
-        return _content(path) == texts[name]
-    if name in (layout.CONFIG_FILE, f"{layout.INDEX}.lock"):
-        return not os.path.isdir(path)
-    ours = _FOLDERS.get(name)
-    if ours is None or os.path.islink(path) or not os.path.isdir(path):
+    if os.path.islink(path) or not os.path.isdir(path):
         return False
     inside = [item for item in _listing(path) if not item.startswith(".nfs")]
     if name == layout.INDEX and "data.mdb" in inside and not any(lock in inside for lock in _LOCKS):
         return any(_content(f"{root}/{text}") == content for text, content in texts.items())
-    return all(map(ours, inside))
+    return all(map(_FOLDERS[name], inside))
 
 
 def _content(path: str) -> bytes:
@@ -109,3 +104,7 @@ _FOLDERS: dict[str, Callable[[str], bool]] = {
     layout.INDEX: _in_index,
     layout.QUARANTINE: _in_quarantine,
 }
+#: Other names of ours.
+_OTHERS = frozenset(
+    (layout.CONFIG_FILE, layout.FORMAT_FILE, f"{layout.INDEX}.lock", ".gitignore", ".gitkeep")
+)

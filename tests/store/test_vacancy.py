@@ -24,17 +24,13 @@ def files_of(folder):
 @pytest.mark.parametrize(
     "name",
     [
-        "thesis.csv",
         "tmp/results.csv",
         "tmp/sub/x",
         "index/data.mdb",
         "journal/notes.txt",
         "quarantine/q",
         "objects/cube.obj",
-        "README",
         "config.json",
-        ".git/HEAD",
-        ".env",
     ],
 )
 def test_no_store_is_made_in_a_folder_of_others(tmp_path, monkeypatch, name):
@@ -53,14 +49,28 @@ def test_no_store_is_made_in_a_folder_of_others(tmp_path, monkeypatch, name):
 
 
 def test_the_refusal_says_what_to_do(tmp_path):
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "scratch" / "a").touch()
-    with pytest.raises(ConfigError, match=r"scratch: it is not empty and no store .*/scratch/\.scalable"):
+    for name in ("scratch", ".scalable"):
+        (tmp_path / name / "tmp").mkdir(parents=True)
+        (tmp_path / name / "tmp" / "a").touch()
+    with pytest.raises(ConfigError, match=r"scratch: it is no store, and 'tmp' .*/scratch/\.scalable"):
         Store.init(tmp_path / "scratch")
-    (tmp_path / ".scalable").mkdir()
-    (tmp_path / ".scalable" / "a").touch()
-    with pytest.raises(ConfigError, match=r"it holds 'a'\); move that away"):
+    with pytest.raises(ConfigError, match=r"'tmp' in it is not ours; move that away"):
         Store.init(tmp_path / ".scalable")
+
+
+def test_a_store_may_lie_beside_other_things_and_leaves_them_alone(tmp_path):
+    folder = tmp_path / "scratch"
+    for name in ("thesis.csv", "README", ".git/HEAD", "data/a.nc"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"precious")
+    before = files_of(folder)
+    with Store.init(folder) as store:
+        store.put_bytes(b"x" * 1000)
+        store.gc()
+        assert store.verify().findings == []
+    after = files_of(folder)
+    assert {name: after[name] for name in before} == before
+    assert ".gitignore" not in after  # it would hide all of it
 
 
 @pytest.mark.parametrize("name", ["", ".gitkeep", ".gitignore", ".nfs0001", "lost+found/"])
