@@ -174,14 +174,35 @@ class Place:
         self.project = project
 
 
+def local_folder(path: str | os.PathLike[str], source: str) -> str:
+    """A folder of this machine that ``source`` names, as text; the empty one, which would be the working
+    directory, and a URL, which would become folders called so, are refused.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    text = os.fsdecode(os.fspath(path))
+    if not text:
+        raise ConfigError(source, "it is empty, and names no folder")
+    scheme, sign, _ = text.partition(":/")  # one slash: `Path` leaves no more of a URL
+    if sign and len(scheme) > 1 and scheme.isascii() and scheme.replace("+", "").isalnum():
+        raise ConfigError(
+            source,
+            f"{text!r} is a URL, and this names a folder of this machine; "
+            f"name a remote with SCALABLE_CACHE_REMOTE, or project.remote in {PROJECT_FILE}",
+        )
+    return text
+
+
 def find_place(environ: Environ, start: str | None = None) -> Place:
     """Where the store of a call from the folder ``start`` lies, in the contract's order (section 4).
 
     Raises:
-        ConfigError: a broken ``scalable.yaml``, or the working directory is gone.
+        ConfigError: a broken ``scalable.yaml``, a URL in place of a folder, or the working directory is gone.
     """
     if environ.cache_dir is not None:
-        return Place(_absolute(os.path.expanduser(environ.cache_dir), start), "SCALABLE_CACHE_DIR", None)
+        named = local_folder(environ.cache_dir, "SCALABLE_CACHE_DIR")
+        return Place(_absolute(os.path.expanduser(named), start), "SCALABLE_CACHE_DIR", None)
     here = _absolute("", start)
     project = None
     found = _upward(here, PROJECT_FILE, os.path.isfile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from scalable_cas import config
 from scalable_cas.codecs.outputs import FILES, FOLDERS
 from scalable_cas.keys.wrappers import DirType, FileType, GenericType
 from scalable_cas.store.core import StoreCore
@@ -74,7 +75,7 @@ class Options:
         self.place: str | StoreCore | None = (
             place
             if place is None or isinstance(place, StoreCore)
-            else os.path.abspath(os.path.expanduser(os.fspath(place)))
+            else os.path.abspath(os.path.expanduser(config.local_folder(place, "_store")))
         )
         self.declare(return_type)
 

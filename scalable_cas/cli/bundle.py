@@ -49,6 +49,8 @@ def create(session: Session, file: str, names: tuple[str, ...], force: bool, as_
     to_stdout = file == "-"
     if to_stdout and as_json:
         raise click.UsageError("--json needs standard output for itself")
+    if not to_stdout and os.path.exists(file) and not os.path.isfile(file):
+        raise ScalableCasError(f"{file} is no plain file; name another, or - for standard output")
     if not to_stdout and os.path.lexists(file) and not force:
         raise ScalableCasError(f"{file} is there already; --force replaces it")
     folder = os.path.dirname(os.path.abspath(file))

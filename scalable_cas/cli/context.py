@@ -31,10 +31,10 @@ class Session:
         """Where the store is or should be.
 
         Raises:
-            ConfigError: a broken ``scalable.yaml``.
+            ConfigError: a broken ``scalable.yaml``, a URL in place of a folder.
         """
         if self._path is not None:
-            return config.Place(os.path.abspath(self._path), "--store", None)
+            return config.Place(os.path.abspath(config.local_folder(self._path, "--store")), "--store", None)
         return config.find_place(config.Environ())
 
     def store(self, *, create: bool = False, heal: bool = False) -> Store:

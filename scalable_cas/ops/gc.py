@@ -26,7 +26,7 @@ from scalable_cas.ops.closure import TREE_RANK, parents_first
 from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
-from scalable_cas.storage.drafts import leftovers, older_files
+from scalable_cas.storage.drafts import leftovers, set_aside
 from scalable_cas.store.folding import fold_if_many
 from scalable_cas.store.moving import drop_copies, rewrite, shrinkage
 from scalable_cas.store.rebuild import fill_index
@@ -253,7 +253,7 @@ def _drafts(store: StoreCore) -> list[str]:
     """Unfinished files of dead processes, and old files in quarantine."""
     now = clock.now_ns() / 1e9
     unfinished = leftovers(f"{store.root}/{layout.TMP}", now - DRAFT_SECONDS, local=not store.index_is_local)
-    return unfinished + older_files(f"{store.root}/{layout.QUARANTINE}", now - QUARANTINE_SECONDS)
+    return unfinished + set_aside(f"{store.root}/{layout.QUARANTINE}", now - QUARANTINE_SECONDS)
 
 
 def _remove_draft(path: str) -> bool:

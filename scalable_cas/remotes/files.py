@@ -226,7 +226,9 @@ class FileRemote:
         try:
             with os.scandir(f"{self.root}/{DRAFTS}") as entries:
                 for entry in entries:
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    # by name, too: the remote may be a folder that had a tmp/ of its own
+                    ours = len(entry.name) == 32 and not set(entry.name) - set("0123456789abcdef")
+                    if ours and entry.stat(follow_symlinks=False).st_mtime < oldest:
                         fs.remove(entry.path)
         except (
             OSError

@@ -160,7 +160,7 @@ def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any
     while True:
         try:
             env = lmdb.open(
-                path,
+                os.fsencode(path),  # text it encodes as strict UTF-8, and a name on a disk may be any bytes
                 map_size=size,
                 max_dbs=len(DATABASES) + 8,
                 max_readers=MAX_READERS,

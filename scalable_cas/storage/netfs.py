@@ -56,15 +56,15 @@ def network_type(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | No
 def file_system(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that holds ``path``; empty if that cannot be told (not Linux). 100 µs."""
     try:
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.readlines()
+        with open(mountinfo, "rb") as file:
+            lines = os.fsdecode(file.read()).split("\n")  # as `realpath` decodes, whatever the locale
     except OSError:
         return ""
     real = os.path.realpath(path)
     best = ("", "")
     for line in lines:
         left, _, right = line.partition(" - ")
-        fields, types = left.split(), right.split()
+        fields, types = left.split(" "), right.split()
         if len(fields) < 5 or not types:
             continue
         point = _unescape(fields[4])

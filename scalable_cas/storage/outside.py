@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: What files are called until they are whole. A folder that is stored leaves such names out.
 DRAFT_PREFIX = b".scalable-cas-draft."
+#: What may stand in a place, or be led to from there; that a folder cannot be replaced, `rename` says.
+_REPLACEABLE = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # a folder to go through, which need not be readable
 _THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
@@ -111,6 +113,7 @@ class Folder:
                 except NotADirectoryError:  # or a link, which O_NOFOLLOW with O_DIRECTORY reports so
                     if not replace:
                         raise PathRefused(self.called(name), "is no folder, or a link") from None
+                    self._refuse_special(name)
                     os.unlink(name, dir_fd=self.fd)
                 else:
                     return Folder(fd, self.called(name), self.forbidden)
@@ -144,9 +147,23 @@ class Folder:
         with self._into_place(name, "a link") as draft:
             os.symlink(target, draft, dir_fd=self.fd)
 
+    def _refuse_special(self, name: bytes) -> None:
+        """Refuse to put something in the place of a device, a FIFO or a socket, or of a link to one, such as
+        ``/dev/stdout``: whoever named that wanted to write into it, and others need it.
+        """
+        seen = self.stat(name)
+        if seen is not None and stat.S_ISLNK(seen.st_mode):
+            with suppress(OSError):  # it leads nowhere
+                seen = os.stat(name, dir_fd=self.fd)
+        if seen is not None and stat.S_IFMT(seen.st_mode) not in _REPLACEABLE:
+            raise PathRefused(
+                self.called(name), "is neither a file nor a link to one; name another path, or move it away"
+            )
+
     @contextmanager
     def _into_place(self, name: bytes, what: str) -> Iterator[bytes]:
         """The name of a draft for the block to make; at its end the draft gets its real name, or is gone."""
+        self._refuse_special(name)
         draft = DRAFT_PREFIX + temporary_name().encode()
         try:
             try:

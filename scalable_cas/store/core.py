@@ -77,7 +77,7 @@ class StoreCore(ObjectAccess):
     """
 
     def __init__(self, root: str | os.PathLike[str], *, create: bool = False, heal: bool = False) -> None:
-        self.root = os.path.abspath(os.fspath(root))
+        self.root = os.path.abspath(config.local_folder(root, "the path of a store"))
         self._heal = heal
         self._create = create
         self._closed = False

@@ -41,6 +41,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
         StoreNotFound: there is no store.
         StoreVersionError: it has a format that we do not know.
         StoreReadOnly: it cannot be read, or not be made.
+        ConfigError: it is to be made where others have files in the same places.
     """
     path = f"{root}/{layout.FORMAT_FILE}"
     for _ in range(2):
@@ -64,12 +65,19 @@ def initialise(root: str) -> bool:
 
     Raises:
         StoreReadOnly: it cannot be made.
+        ConfigError: others have files where it would keep its own.
     """
+    from scalable_cas.store.vacancy import require_vacant  # only then: most calls find their store
+
+    alone = require_vacant(root, {"README": README, "CACHEDIR.TAG": CACHEDIR_TAG})
+    if os.path.exists(f"{root}/{layout.CONFIG_FILE}"):
+        load_settings(root)  # one of others is refused before anything is made beside it
     fs.make_folder(root)
     for name in (layout.TMP, layout.OBJECTS, layout.JOURNAL):
         fs.make_folder(f"{root}/{name}")
     tmp = f"{root}/{layout.TMP}"
-    fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
+    if alone:  # else it would hide what others have there
+        fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
     fs.write_new(tmp, f"{root}/CACHEDIR.TAG", (CACHEDIR_TAG,), mode=0o600)
     fs.write_new(tmp, f"{root}/README", (README,), mode=0o600)
     # last, because it is what makes the folder a store
@@ -110,9 +118,13 @@ def load_settings(root: str) -> config.Settings:
 def index_path(root: str, store_id: bytes, environ: config.Environ) -> str:
     """Where the index lies: in the store, or on this node where the store is on a network file system or the
     user says so.
+
+    Raises:
+        ConfigError: the user says a URL.
     """
     if environ.index_dir:
-        return os.path.join(os.path.abspath(environ.index_dir), store_id.hex())
+        named = config.local_folder(environ.index_dir, "SCALABLE_INDEX_DIR")
+        return os.path.join(os.path.abspath(named), store_id.hex())
     if netfs.network_type(root) is not None:
         return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
     return f"{root}/{layout.INDEX}"

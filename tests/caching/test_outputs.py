@@ -679,3 +679,20 @@ def test_packs_serve_outputs_too():
     many(1)
     assert {path.name for path in Path("many").iterdir()} == {str(number) for number in range(100)}
     assert runs == [1]
+
+
+def test_a_hit_does_not_replace_a_fifo(workdir):
+    @cacheable(return_type=FileType)
+    def into(path):
+        runs.append(path)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+        os.write(fd, b"line")
+        os.close(fd)
+        return path
+
+    into("out")
+    os.unlink("out")
+    os.mkfifo("out")
+    with pytest.warns(CacheWarning):
+        assert into("out") == "out"
+    assert stat.S_ISFIFO(os.lstat("out").st_mode) and len(runs) == 2

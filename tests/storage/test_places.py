@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -11,6 +12,7 @@ from scalable_cas import Store
 from scalable_cas.errors import StoreReadOnly
 from scalable_cas.storage.netfs import network_type
 from scalable_cas.storage.secret import user_secret
+from tests.support.processes import command, environment
 
 MOUNTS = r"""
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -76,3 +78,29 @@ def test_a_key_that_can_be_kept_nowhere_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreReadOnly, match="XDG_CONFIG_HOME"):
         user_secret(str(tmp_path / "file/a"), str(tmp_path / "file/b"))
+
+
+BYTES = """
+import os
+from scalable_cas import Store, cacheable
+from scalable_cas.storage.netfs import network_type
+f = cacheable(lambda x: x + 1)
+assert (f(1), f(1), f.cache_info()[:2]) == (2, 2, (1, 1))
+with Store.discover() as store:
+    assert store.verify().findings == []
+    print(os.fsencode(store.root))
+print(network_type(os.getcwd(), "mountinfo"))
+"""
+
+
+@pytest.mark.parametrize("name", [b"p\xff", "\u00e9".encode()])
+@pytest.mark.parametrize("utf8", ["0", "1"])
+def test_a_folder_whose_name_is_not_text(tmp_path, name, utf8):
+    folder = os.fsencode(tmp_path) + b"/" + name
+    os.mkdir(folder)
+    with open(folder + b"/mountinfo", "wb") as file:
+        file.write(b"22 1 254:0 / / rw - ext4 /dev/vda rw\n30 22 0:40 / " + folder + b" rw - nfs4 s:/ rw\n")
+    env = environment(LC_ALL="C", PYTHONUTF8=utf8, PYTHONCOERCECLOCALE="0")
+    done = subprocess.run(command(BYTES), cwd=folder, env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == f"{folder + b'/.scalable'!r}\nnfs4\n"

@@ -521,3 +521,30 @@ def test_a_store_that_cannot_be_written_says_so(store, folder):
     store.read_only = True
     with pytest.raises(StoreReadOnly):
         store.put_path(folder)
+
+
+# --- what is no file -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "way", ["itself", "a link to it", "a tree's file", "a tree's link", "a tree's folder"]
+)
+def test_a_fifo_is_not_replaced(store, workdir, way):
+    (workdir / "out").mkdir()
+    pipe = workdir / "out/a"
+    os.mkfifo(workdir / "pipe" if way == "a link to it" else pipe)
+    if way == "a link to it":
+        pipe.symlink_to("../pipe")
+    mode = {"a tree's link": tree.LINK, "a tree's folder": tree.FOLDER}.get(way, tree.FILE)
+    content = put_tree(store).encode() if mode == tree.FOLDER else b"b"
+    blob = store.put_bytes(b"")
+    before = os.lstat(pipe)
+    with pytest.raises(PathRefused, match="out/a: is neither a file nor a link to one; name another path"):
+        store.checkout(*((put_tree(store, (b"a", mode, content)), "out") if "tree" in way else (blob, pipe)))
+    assert os.lstat(pipe).st_ino == before.st_ino and os.listdir("out") == ["a"]
+
+
+def test_a_link_that_leads_nowhere_is_replaced(store, workdir):
+    (workdir / "a").symlink_to("gone")
+    store.checkout(store.put_bytes(b"x"), "a")
+    assert (workdir / "a").read_bytes() == b"x" and not (workdir / "gone").exists()

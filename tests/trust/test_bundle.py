@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,10 @@ def test_a_file_that_is_there_is_kept_unless_forced(filled, cas, tmp_path):
     assert (done.code, path.read_text()) == (1, "mine")
     assert "--force" in done.err
     assert cas("--store", filled.path, "bundle", "create", path, "--force").code == 0
+    os.mkfifo(tmp_path / "pipe")
+    done = cas("--store", filled.path, "bundle", "create", tmp_path / "pipe", "--force")
+    assert done.code == 1 and "pipe is no plain file" in done.err
+    assert stat.S_ISFIFO(os.lstat(tmp_path / "pipe").st_mode)
     assert cas("bundle", "verify", path).code == 0
     assert path.stat().st_mode & 0o777 == 0o600
     assert [item.name for item in tmp_path.iterdir() if item.name.startswith(".notes")] == []
