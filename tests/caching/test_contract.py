@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import sys
 import threading
 import time
 import warnings
@@ -165,6 +166,33 @@ def test_ignored_arguments_and_version():
 
     keys = {cacheable(_version=version)(body).cache_key(1) for version in (None, 1, "1", 2)}
     assert len(keys) == 4
+
+
+@pytest.mark.parametrize("version", [2**64, -(2**63) - 1, int("f" * 40, 16), 2**64 - 1, -(2**63)])
+def test_an_integer_of_any_length_is_a_version(version):
+    def body(x):
+        runs.append(x)
+        return x
+
+    cached, text = cacheable(_version=version)(body), cacheable(_version=hex(version))(body)
+    assert [cached(1), cached(1)] == [1, 1]
+    assert cached.cache_info().entries == 1  # it was written, not only queued
+    assert runs == [1]
+    assert text.is_cached(1) is False  # what stands in the record for one that is too long is another version
+    told = cacheable(_version="1")(body).explain(1).reason
+    assert f"_version was {version} " in told or f"_version was {hex(version)!r} " in told
+
+
+@pytest.mark.parametrize("ttl", [timedelta.max, sys.maxsize, 10**400, 1e300, 600 * 365 * 86400])
+def test_a_ttl_longer_than_anybody_waits_is_none(ttl):
+    @cacheable(_ttl=ttl)
+    def body(x):
+        runs.append(x)
+        return x
+
+    assert [body(1), body(1)] == [1, 1]
+    assert body.cache_info().entries == 1
+    assert runs == [1]
 
 
 @pytest.mark.parametrize(
