@@ -179,8 +179,8 @@ def test_a_record_that_cannot_be_packed_takes_no_other_with_it(store_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_fault_that_nobody_foresaw_ends_the_thread_but_not_the_writing(store_path, monkeypatch):
-    monkeypatch.setattr(writer, "INTERVAL", float("inf"))  # so all is left to the thread
     with Store.init(store_path) as store:
+        monkeypatch.setattr(writer, "INTERVAL", float("inf"))  # so all is left to the thread
 
         def quick(number):
             record = Record(number.to_bytes(32, "big"), b"flushed0", "flushed", created=clock.now_ns())
