@@ -415,6 +415,41 @@ def test_methods_class_and_static_methods_in_either_order():
     assert Box.static(1) == Box(0).static2(1) == 1
 
 
+class Shelf:
+    @cacheable
+    def height(self, x=1):
+        return x
+
+    @classmethod
+    @cacheable
+    def width(cls, x=1):
+        return x
+
+    @staticmethod
+    @cacheable
+    def depth(x=1):
+        return x
+
+
+class Case(Shelf):
+    pass
+
+
+@pytest.mark.parametrize("name", ["cache_key", "is_cached", "cache_forget", "explain"])
+def test_an_argument_of_a_method_is_never_taken_for_its_object(name):
+    for thing, method, kind in ((Case(), "height", Shelf), (Case, "width", Case), (Case(), "width", Case)):
+        bound = getattr(thing, method)
+        bound(2)
+        with pytest.raises(TypeError, match=rf"Shelf\.{method}: .*give (self|cls) too"):
+            getattr(bound, name)(2)
+        whole = thing if method == "height" else kind
+        assert getattr(getattr(Shelf, method), name)(whole, 2)
+    free = cacheable(Shelf().height.__wrapped__.__get__(Shelf()))  # bound before it was decorated
+    assert free(2) == Shelf.depth(2) == 2
+    assert free.is_cached(2) is True
+    assert getattr(Shelf().depth, name)(2)
+
+
 def test_async_functions_stay_async_and_run_once():
     @cacheable
     async def slow(x):
