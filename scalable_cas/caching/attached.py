@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from types import FunctionType
 
 from scalable_cas.caching.drift import REFUSED
 from scalable_cas.codecs.outputs import NAMES as OUTPUTS
@@ -10,6 +11,7 @@ from scalable_cas.errors import ScalableCasError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NamedTuple
 
     from scalable_cas.caching.drift import CodeGuard
@@ -45,6 +47,7 @@ class Attached:
     """What `CachedFunction` gives to its wrapper."""
 
     if TYPE_CHECKING:
+        function: Callable[..., Any]
         keyer: CallKeyer
         options: Options
         counters: Counters
@@ -67,6 +70,7 @@ class Attached:
         return store
 
     def _rowkey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        refuse_unbound(self.function, args)
         return self.keyer.fnid + self.keyer.bind(args, kwargs, self.now().seed)[0]
 
     def cache_key(self, *args: Any, **kwargs: Any) -> str:
@@ -115,6 +119,7 @@ class Attached:
         """
         from scalable_cas.ops.explain import Explanation, call_of, explain
 
+        refuse_unbound(self.function, args)
         session = self.now()
         key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
         rowkey = self.keyer.fnid + key
@@ -134,3 +139,44 @@ class Attached:
         store.flush()
         record = store.index.record(rowkey)
         return record is not None and record.codec not in OUTPUTS
+
+
+def refuse_unbound(function: Any, args: tuple[Any, ...]) -> None:
+    """See to it that the first argument of a method is an object of its class, or its class.
+
+    ``obj.m.is_cached(2)`` reaches the same function as ``K.m.is_cached(2)``: Python looks an attribute of a
+    bound method up in the function, which does not learn of ``obj``. What could carry it would have to be
+    made at each call of the method. So the object is to be given, and 2 must not be taken for it.
+
+    Raises:
+        TypeError: it is not.
+    """
+    owner, name, first = _method(function)
+    if not owner or not args:
+        return
+    given = args[0]
+    classes = type(given).__mro__ + (given.__mro__ if issubclass(type(given), type) else ())
+    # a method may also stand in a class under which it was not defined
+    if not any(cls.__qualname__ == owner or name in vars(cls) for cls in classes):
+        short = owner.rpartition(".")[2]
+        raise TypeError(
+            f"{owner}.{name}: what is attached to a method does not know what it was reached through; "
+            f"give {first} too, as in {short}.{name}.is_cached({first}, ...)"
+        )
+
+
+def _method(function: Any) -> tuple[str, str, str]:
+    """Class, name and first parameter of a method, as far as its names tell; empty for other functions,
+    static methods, and what is bound already.
+    """
+    while type(function) is FunctionType:
+        if (inner := vars(function).get("__wrapped__")) is not None:
+            function = inner
+            continue
+        owner, _, name = function.__qualname__.rpartition(".")
+        code = function.__code__
+        first = code.co_varnames[0] if code.co_argcount else ""
+        if owner and not owner.endswith("<locals>") and first in ("self", "cls"):
+            return owner, name, first
+        break
+    return "", "", ""

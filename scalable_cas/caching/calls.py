@@ -8,7 +8,7 @@ from scalable_cas.caching.attached import ATTACHED, Attached
 from scalable_cas.caching.drift import CodeGuard
 from scalable_cas.caching.run import Run
 from scalable_cas.errors import CodeChanged, StaleCodeWarning
-from scalable_cas.format.record import Record
+from scalable_cas.format.record import Record, told_version
 from scalable_cas.keys.call import seed_digest
 from scalable_cas.store import saying
 from scalable_cas.store.entry import MISS
@@ -291,7 +291,7 @@ class CachedFunction(Attached):
         """The record of a call, with all that explains it. ``found``, ``inputs``: by whoever made its key."""
         keyer = self.keyer
         parts, outlines = keyer.account(args, kwargs, found, inputs)
-        record = Record(rowkey[8:], rowkey[:8], keyer.name, version=keyer.version, parts=parts)
+        record = Record(rowkey[8:], rowkey[:8], keyer.name, version=told_version(keyer.version), parts=parts)
         record.outlines = outlines
         record.seed = b"" if seed is None else seed_digest(seed)
         if self._packages is None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+#: Seconds; a longer `_ttl` is as good as none.
+LONGEST_TTL = 9e9
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # flags of a code object (inspect.CO_*)
 
 
@@ -95,7 +97,8 @@ def _nanoseconds(ttl: Any) -> int | None:
     seconds = ttl.total_seconds() if hasattr(ttl, "total_seconds") else ttl
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
         raise TypeError(f"_ttl must be a number of seconds from 0 up or a timedelta, not {ttl!r}")
-    return int(seconds * 1e9)
+    # of 285 years nobody sees the end, and a record has no room for more nanoseconds
+    return None if seconds > LONGEST_TTL else int(seconds * 1e9)
 
 
 def result_type(declared: Any) -> type | None:

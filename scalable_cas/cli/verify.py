@@ -54,6 +54,10 @@ def command(
     store = session.store()
     if remote is not None:
         return _verify_remote(session, store, remote, as_json=as_json)
+    if (
+        source is not None
+    ):  # a name that leads nowhere is an error before hours of reading, and without damage
+        open_repository(store, source).__exit__()
     with progress(session, "verify") as bar:
         found = verify(store, quick=quick, progress=_told(bar))
     done: list[str] = []
@@ -106,7 +110,9 @@ def _verify_remote(session: Session, store: Store, name: str, *, as_json: bool) 
     )
     if found.findings:
         wrong = count(len(found.findings), "fault")
-        session.say(f"{wrong} in {checked}; the next `scalable-cas push` of who has it sends it again")
+        by_hand = "; a segment that stays damaged then: remove its file there, and push once more"
+        more = by_hand if any(finding.kind == "segment" for finding in found.findings) else ""
+        session.say(f"{wrong} in {checked}; the next `scalable-cas push` of who has it sends it again{more}")
     else:
         session.say(f"nothing is wrong there: checked {checked}")
     return 1 if found.findings else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgpack
 
-from scalable_cas.errors import MalformedObject
+from scalable_cas.errors import MalformedObject, NotStorable
 from scalable_cas.format.kinds import KIND_NAMES
 
 TYPE_CHECKING = False
@@ -43,6 +43,8 @@ DEEPEST = 16
 #: Seconds; three hundred thousand years, and small enough for the float of a row.
 LONGEST_RUN = 1e13
 _TOO_MUCH = 1 << 64
+#: The least integer that msgpack has bytes for.
+_LEAST = -(1 << 63)
 
 
 class Record:
@@ -184,6 +186,30 @@ class Record:
             fields |= self.extra
         packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
         return packed
+
+
+def told_version(version: str | int | None) -> str | int | None:
+    """A version as a record keeps it, to be shown: an integer that msgpack has no bytes for (of a digest,
+    say) as its hexadecimal text. The key of the call tells it from that text.
+    """
+    if isinstance(version, int) and not _LEAST <= version < _TOO_MUCH:
+        return hex(version)  # decimal digits beyond 4,300 are refused by Python
+    return version
+
+
+def check(record: Record) -> None:
+    """See to it that a record can be packed, and read again.
+
+    Raises:
+        NotStorable: it cannot.
+    """
+    try:
+        length = len(record.pack())
+    except (ValueError, TypeError, OverflowError) as error:  # an OverflowError is no ValueError
+        raise NotStorable(record.codec, f"what is to be kept about it cannot be written: {error}") from error
+    if length > LONGEST:
+        what = f"what is to be kept about it ({length} bytes) is longer than {LONGEST} bytes"
+        raise NotStorable(record.codec, f"{what}; shorten _version, or the names of arguments")
 
 
 def tombstone(rowkey: bytes, function: str, *, created: int, sequence: int) -> Record:

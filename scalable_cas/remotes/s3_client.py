@@ -62,7 +62,8 @@ class Client:
             session = boto3.session.Session()
             self._find_credentials(session)
             client = session.client("s3", config=common)
-            host = urlsplit(client.meta.endpoint_url).hostname or ""
+            parts = urlsplit(client.meta.endpoint_url)
+            host, _ = parts.hostname or "", parts.port  # ValueError: a port that is none
             if host.endswith(_AMAZON) and endpoint is None:
                 return client, True
             scoped = session._session.get_scoped_config().get("s3")  # noqa: SLF001 - no public way to it
@@ -76,8 +77,11 @@ class Client:
             )
             where = {} if endpoint is None or not host.endswith(_AMAZON) else {"endpoint_url": endpoint}
             client = session.client("s3", config=common.merge(other), **where)
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        except BotoCoreError as error:
             raise ConfigError(self.url, f"the settings of AWS cannot be used: {_line(error)}") from error
+        except ValueError as error:  # an endpoint that is no URL
+            what = f"the settings of AWS cannot be used: {_line(error)}; check AWS_ENDPOINT_URL"
+            raise ConfigError(self.url, what) from error
         client.meta.events.register_last("before-parameter-build.s3", _stay_here)
         return client, False
 

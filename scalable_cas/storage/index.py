@@ -196,6 +196,14 @@ class Index:
         """`scan` of the table of remotes' views."""
         return self.scan("views", prefix) if "views" in self.environment.db else iter(())
 
+    def view_key(self, least: bytes) -> bytes:
+        """The first key of that table that is not less than ``least``; b"" if there is none."""
+        database = self.environment.db.get("views")
+        if database is None:
+            return b""
+        with self.environment.reading() as transaction, transaction.cursor(db=database) as cursor:
+            return bytes(cursor.key()) if cursor.set_range(least) else b""
+
     def count(self, database: str) -> int:
         """How many rows a table has."""
         with self.environment.reading() as transaction:

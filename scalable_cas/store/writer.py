@@ -21,6 +21,7 @@ import threading
 
 from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
+from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.format.record import tombstone
 from scalable_cas.storage import fs
@@ -94,7 +95,11 @@ class Writer:
     def add(self, item: Pending, *, now: bool) -> None:
         """Queue a result; with ``now`` it is in the files when this returns. Never raises for a store that
         cannot be written: see `StoreCore.trouble`.
+
+        Raises:
+            NotStorable: the record cannot be packed. In a batch it would take the others with it.
         """
+        records.check(item.record)
         with self._mutex:
             self.visible[item.record.rowkey] = item
             self._queue.append(item)
@@ -104,7 +109,7 @@ class Writer:
         full = length >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - oldest > INTERVAL
         if now or full or not burst or self._at_once:
             self.flush()
-        elif length == 1:
+        elif length == 1 or self._thread is None:
             if self._thread is None:
                 self._start()
             self._wake.set()
@@ -127,9 +132,16 @@ class Writer:
                 if left > 0:
                     clock.sleep(left)
                 else:
-                    self.flush()
+                    self._flush_here()
             if self._closing:
                 return
+
+    def _flush_here(self) -> None:
+        try:
+            self.flush()
+        except BaseException:  # a fault that nobody foresaw ends this thread: the next result begins another
+            self._thread = None
+            raise
 
     def _patience(self) -> float | None:
         """Seconds until the oldest queued result is the thread's to write; None if nothing is queued."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import sys
 import threading
 import time
 import warnings
@@ -165,6 +166,33 @@ def test_ignored_arguments_and_version():
 
     keys = {cacheable(_version=version)(body).cache_key(1) for version in (None, 1, "1", 2)}
     assert len(keys) == 4
+
+
+@pytest.mark.parametrize("version", [2**64, -(2**63) - 1, int("f" * 40, 16), 2**64 - 1, -(2**63)])
+def test_an_integer_of_any_length_is_a_version(version):
+    def body(x):
+        runs.append(x)
+        return x
+
+    cached, text = cacheable(_version=version)(body), cacheable(_version=hex(version))(body)
+    assert [cached(1), cached(1)] == [1, 1]
+    assert cached.cache_info().entries == 1  # it was written, not only queued
+    assert runs == [1]
+    assert text.is_cached(1) is False  # what stands in the record for one that is too long is another version
+    told = cacheable(_version="1")(body).explain(1).reason
+    assert f"_version was {version} " in told or f"_version was {hex(version)!r} " in told
+
+
+@pytest.mark.parametrize("ttl", [timedelta.max, sys.maxsize, 10**400, 1e300, 600 * 365 * 86400])
+def test_a_ttl_longer_than_anybody_waits_is_none(ttl):
+    @cacheable(_ttl=ttl)
+    def body(x):
+        runs.append(x)
+        return x
+
+    assert [body(1), body(1)] == [1, 1]
+    assert body.cache_info().entries == 1
+    assert runs == [1]
 
 
 @pytest.mark.parametrize(
@@ -385,6 +413,41 @@ def test_methods_class_and_static_methods_in_either_order():
     assert Box.below(1) == ("Box", 1)
     assert Sub.below(1) == ("Sub", 1)
     assert Box.static(1) == Box(0).static2(1) == 1
+
+
+class Shelf:
+    @cacheable
+    def height(self, x=1):
+        return x
+
+    @classmethod
+    @cacheable
+    def width(cls, x=1):
+        return x
+
+    @staticmethod
+    @cacheable
+    def depth(x=1):
+        return x
+
+
+class Case(Shelf):
+    pass
+
+
+@pytest.mark.parametrize("name", ["cache_key", "is_cached", "cache_forget", "explain"])
+def test_an_argument_of_a_method_is_never_taken_for_its_object(name):
+    for thing, method, kind in ((Case(), "height", Shelf), (Case, "width", Case), (Case(), "width", Case)):
+        bound = getattr(thing, method)
+        bound(2)
+        with pytest.raises(TypeError, match=rf"Shelf\.{method}: .*give (self|cls) too"):
+            getattr(bound, name)(2)
+        whole = thing if method == "height" else kind
+        assert getattr(getattr(Shelf, method), name)(whole, 2)
+    free = cacheable(Shelf().height.__wrapped__.__get__(Shelf()))  # bound before it was decorated
+    assert free(2) == Shelf.depth(2) == 2
+    assert free.is_cached(2) is True
+    assert getattr(Shelf().depth, name)(2)
 
 
 def test_async_functions_stay_async_and_run_once():

@@ -128,9 +128,12 @@ def test_a_profile_that_does_not_exist(monkeypatch, moto):
         open_remote(moto[1]).size("a")
 
 
-def test_an_endpoint_that_is_no_url(monkeypatch, credentials):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
-    with pytest.raises(ConfigError, match="settings of AWS"):
+@pytest.mark.parametrize(
+    "endpoint", ["not a url", "http://h:abc", "http://h:99999", "http://h:-1", "http://[::1", "http://:9000"]
+)
+def test_an_endpoint_that_is_no_url(monkeypatch, credentials, endpoint):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(ConfigError, match=r"settings of AWS.*AWS_ENDPOINT_URL"):
         open_remote("s3://bucket").size("a")
 
 

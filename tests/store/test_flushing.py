@@ -10,9 +10,10 @@ import pytest
 
 from scalable_cas import CacheWarning, Store, clock
 from scalable_cas.codecs.base import encode
-from scalable_cas.errors import StoreReadOnly
-from scalable_cas.format.record import Record
+from scalable_cas.errors import NotStorable, StoreReadOnly
+from scalable_cas.format.record import LONGEST, Record
 from scalable_cas.storage import fs
+from scalable_cas.store import writer
 
 
 @pytest.fixture
@@ -163,3 +164,37 @@ def test_an_error_that_nobody_foresaw_does_not_end_flushing(store_path, flushed,
         flushed.all.clear()
         save(store, 2)
         until(lambda: of_journal(flushed))
+
+
+def test_a_record_that_cannot_be_packed_takes_no_other_with_it(store_path):
+    with Store.init(store_path) as store:
+        save(store, 1)
+        for number, version in ((2, 1 << 64), (3, "v" * LONGEST)):
+            record = Record(number.to_bytes(32, "big"), b"flushed0", "flushed", version=version)
+            with pytest.raises(NotStorable):
+                store.save(record, encode(b"result"))
+        save(store, 4)
+        assert len(list(store.entries())) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_that_nobody_foresaw_ends_the_thread_but_not_the_writing(store_path, monkeypatch):
+    with Store.init(store_path) as store:
+        monkeypatch.setattr(writer, "INTERVAL", float("inf"))  # so all is left to the thread
+
+        def quick(number):
+            record = Record(number.to_bytes(32, "big"), b"flushed0", "flushed", created=clock.now_ns())
+            assert store.flights.try_enter(record.rowkey, "me")
+            store.save(record, encode(b"result"))
+            return record.rowkey
+
+        def fail(batch):
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store.writer, "_commit", fail)
+            lost = quick(1)
+            until(lambda: store.writer._thread is None)
+        assert store.flights.owner(lost) is None
+        queued = quick(2)
+        until(lambda: store.flights.owner(queued) is None)

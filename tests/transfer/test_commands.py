@@ -199,6 +199,18 @@ def test_repair_fetches_what_is_lost_here(cas, added, path):  # noqa: F811
         assert read(store, "m.g", "x") == noise(100_000)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_repair_from_a_remote_that_is_none_is_an_error(cas, added, path, tmp_path, damaged):  # noqa: F811
+    if damaged:
+        object_files(path)[0].unlink()
+    for name in ("nosuch", "nosuch://x", (tmp_path / "nothing").as_uri()):
+        done = cas("verify", "--repair", "--from", name)
+        assert done.code == 1
+        assert len(done.err.splitlines()) == 1
+        assert done.lines == []
+    assert cas("verify").code == damaged
+
+
 def test_a_place_that_is_not_there_ends_in_one_line_within_30_seconds(cas, added, monkeypatch):  # noqa: F811
     with socket.socket() as silent:  # accepts, and never answers
         silent.bind(("127.0.0.1", 0))

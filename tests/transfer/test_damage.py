@@ -19,7 +19,7 @@ from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.remotes.files import FileRemote
 from tests.support.stores import flip, overwrite, quiet
 
-from .people import MISS, fill, keys, noise, numbers, read, values
+from .people import MISS, Place, fill, keys, noise, numbers, read, values
 
 SEEDED = 7
 
@@ -277,3 +277,22 @@ def test_a_damaged_segment_is_put_back_also_where_another_was_removed_since(ada,
     assert first.read_bytes() == content
     assert verified(ada, place.url) == []
     assert bob.pull(place.url).entries == 2
+
+
+def test_a_damaged_segment_is_put_back_by_who_knows_the_remote_by_another_address(ada, bob, place, tmp_path):
+    for call in (1, 2):
+        fill(ada, "m.f", call)
+        ada.push(place.url)
+    fill(ada, "m.f", 3)
+    ada.push((tmp_path / "elsewhere").as_uri())  # another remote, of which there is a view too
+    moved = Place(tmp_path / "moved")
+    place.folder.rename(moved.folder)
+    contents = [path.read_bytes() for path in moved.segments()]
+    flip(moved.segments()[0], 100)
+    assert [finding.kind for finding in verified(ada, moved.url)] == ["segment"]
+    ada.push(moved.url)
+    assert set(contents) <= {path.read_bytes() for path in moved.segments()}
+    assert verified(ada, moved.url) == []
+    done = bob.pull(moved.url)
+    assert done.entries == 3
+    assert not done.faults

@@ -61,7 +61,8 @@ class UnreadableSegments(ScalableCasError):
     def __init__(self, url: str, names: Sequence[str]) -> None:
         super().__init__(
             f"{url}: {len(names)} segments cannot be read ({names[0]}); nothing is removed; "
-            "`scalable-cas verify --remote` and a push by who has them mend that"
+            "`scalable-cas verify --remote` and a push by who wrote or read them mend that; "
+            "those that no push mends remove by hand, and push again"
         )
         self.url = url
         self.names = tuple(names)

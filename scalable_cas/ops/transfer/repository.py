@@ -86,14 +86,14 @@ class Repository:
         """The bytes of a segment that was read from it or written to it, whose signature was checked then;
         None if they are not here as they were.
         """
-        data = self.view.copy(number)
-        if data is None:
-            return None
-        try:  # a row of the index has no checksum of its own
-            found = segments.unpack(data, remote_id=self.remote_id, verify=None)
-        except (MalformedObject, UntrustedEntry):
-            return None
-        return data if found.nonce == number else None
+        for data in self.view.copies(number):
+            try:  # a row of the index has no checksum of its own
+                found = segments.unpack(data, remote_id=self.remote_id, verify=None)
+            except (MalformedObject, UntrustedEntry):
+                continue
+            if found.nonce == number:
+                return data
+        return None
 
 
 def open_repository(

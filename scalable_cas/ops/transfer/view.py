@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, UntrustedEntry
@@ -326,9 +326,21 @@ class View:
         """The files of segments that were found damaged."""
         return [key[9:].decode() for key, _ in self._scan(rows.BAD_FILE)]
 
-    def copy(self, number: bytes) -> bytes | None:
-        """The bytes of a segment that was read or written, or None."""
-        return self._store.index.view_rows((self.key(rows.COPY, number),))[0]
+    def copies(self, number: bytes) -> Iterator[bytes]:
+        """The bytes of a segment that was read or written: of this view, then of the others of this store. A
+        remote may have another address by now than when its author wrote to it: moved, copied, or reached in
+        another way.
+        """
+        for view in chain((self._id,), self._views()):
+            (data,) = self._store.index.view_rows((view + rows.COPY + number,))
+            if data is not None:
+                yield data
+
+    def _views(self) -> Iterator[bytes]:
+        least = bytes(rows.VIEW_BYTES)
+        while found := self._store.index.view_key(least)[: rows.VIEW_BYTES]:
+            yield found
+            least = found + b"\xff"  # behind all its rows: no letter is as great
 
     def in_pack(self, holders: set[bytes]) -> dict[bytes, list[ObjectPlace]]:
         """The objects in some packs, in their order. Looks at every object that the remote has."""
