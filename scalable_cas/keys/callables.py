@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from .captured import captured_values, is_idle
+from .captured import captured_values
 from .code import fingerprint, verified_node
-from .effects import EFFECT, roles
+from .effects import VALUE, roles
 from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
 from .nodes import Fields, Raw, typed_node
+from .sinks import counts, is_idle
 from .tags import encode_str, typed
 
 TYPE_CHECKING = False
@@ -232,4 +233,8 @@ def _only_for_effect(content: dict[str, object]) -> list[str]:
         name = getattr(item, "attr", None)
         return name if isinstance(name, str) and name in data else None
 
-    return [name for name, role in roles([*nodes], root).items() if role == EFFECT]
+    return [
+        name
+        for name, role in roles([*nodes], root).items()
+        if role is not VALUE and not counts(role, content[name])
+    ]

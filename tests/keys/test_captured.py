@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import collections
+import functools
+import io
+import logging
+import multiprocessing
+import queue
 import random
 import threading
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from scalable_cas.caching import cacheable
 from scalable_cas.errors import UnhashableArgument
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.captured import captured_values, watched_cells
+from scalable_cas.keys.effects import VALUE
 from scalable_cas.keys.encode import encode
 from scalable_cas.keys.registry import register_key
 
@@ -20,7 +29,10 @@ def key(function, *args):
 
 
 def roles_of(function):
-    return {name: role for name, role, _ in watched_cells(function)}
+    return {
+        name: "value" if role is VALUE else "called" if ("()",) in role else "effect"
+        for name, role, _ in watched_cells(function)
+    }
 
 
 def make(k):
@@ -146,6 +158,159 @@ def test_a_captured_function_called_for_effect_counts_by_its_code():
     before = key(build(seen.append), 1)
     seen.append(1)
     assert key(build(seen.append), 1) == before
+
+
+class Kernel:
+    """Acts on what it is given, in every way that throws a call's result away."""
+
+    current = 0
+
+    def __init__(self, k):
+        self.k = k
+        self.inner = self if k == "end" else None
+
+    def run(self, out):
+        out.append(self.k)
+
+    append = __call__ = __setitem__ = run
+
+    async def fill(self, out):
+        out.append(self.k)
+
+    def __enter__(self):
+        Kernel.current = self.k
+
+    def __exit__(self, *_):
+        Kernel.current = 0
+
+    def __iadd__(self, out):
+        out.append(self.k)
+        return self
+
+    @property
+    def target(self):
+        return None
+
+    @target.setter
+    def target(self, out):
+        out.append(self.k)
+
+
+def acting(kernel, table, step):
+    def called(out):
+        kernel.run(out)
+
+    def named_like_a_list(out):
+        kernel.append(out)
+
+    def by_name(out):
+        step(out)
+
+    def entered(out):
+        with kernel:
+            out.append(Kernel.current)
+
+    def set_property(out):
+        kernel.target = out
+
+    def added(out):
+        nonlocal kernel
+        kernel += out
+
+    def in_a_table(out):
+        table["a"].run(out)
+
+    def added_in_a_table(out):
+        table["a"] += out
+
+    def sorting(out):
+        table["rows"].sort(key=out.append)
+
+    async def awaited(out):
+        await kernel.fill(out)
+
+    return [
+        *(called, named_like_a_list, by_name, entered, set_property, added),
+        *(in_a_table, added_in_a_table, sorting, awaited),
+    ]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_what_acts_on_its_arguments_counts_though_its_result_is_thrown_away(number):
+    def build(k):
+        return acting(Kernel(k), {"a": Kernel(k), "rows": [k]}, Kernel(k))[number]
+
+    assert key(build(1), 1) == key(build(1), 1) != key(build(10), 1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda k: k, lambda k: k.run, lambda k: functools.partial(Kernel.run, k)],
+    ids=["object", "bound method", "partial"],
+)
+def test_a_step_called_by_its_own_name_counts(build):
+    one, two = (acting(None, {}, build(Kernel(k)))[2] for k in (1, 2))
+    assert key(one, 1) != key(two, 1)
+
+
+def test_what_acts_and_cannot_be_hashed_is_an_error():
+    guard = np.errstate(divide="raise")
+
+    def function(x):
+        with guard:
+            return 1 / x
+
+    with pytest.raises(UnhashableArgument) as refused:
+        key(function, 1)
+    assert refused.value.path == "captured guard"
+
+
+def test_everyday_effects_do_not_change_the_key(tmp_path):
+    class State:
+        seen: ClassVar = []
+        runs = 0
+
+        def __init__(self):
+            self.rows = []
+            self.n = 0
+
+    calls, words, groups, jobs = [], collections.Counter(), collections.defaultdict(list), queue.Queue()
+    state, text, buffer, shared = State(), io.StringIO(), np.zeros(3), multiprocessing.Value("i")
+    note, n, seen = calls.append, 0, set()
+    log, done, lock = logging.getLogger("x"), threading.Event(), threading.Lock()
+    info, total = log.info, {"sum": 0.0}
+
+    def function(x):
+        nonlocal n
+        n += 1
+        calls.append(x)
+        note(x)
+        words[x] += 1
+        words.update([x])
+        groups[x].append(x)
+        jobs.put(x)
+        state.rows.append(x)
+        state.n += 1
+        State.runs += 1
+        State.seen.append(x)
+        text.write("x")
+        stream.write("x")
+        buffer[0] += x
+        seen.add(x)
+        total["sum"] += x
+        with lock, shared.get_lock():
+            shared.value += 1
+        log.info("x")
+        info("x")
+        done.set()
+        return x
+
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        assert captured_values(function) == {}
+        before = key(function, 1)
+        function(1)
+        assert captured_values(function) == {}
+        assert key(function, 1) == before
 
 
 def test_random_numbers_are_never_left_out():
