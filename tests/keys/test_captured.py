@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import enum
 import functools
 import io
 import logging
@@ -10,9 +12,8 @@ import multiprocessing
 import queue
 import random
 import threading
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-import numpy as np
 import pytest
 
 from scalable_cas.caching import cacheable
@@ -21,6 +22,7 @@ from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.captured import captured_values, watched_cells
 from scalable_cas.keys.effects import VALUE
 from scalable_cas.keys.encode import encode
+from scalable_cas.keys.identity import is_everywhere
 from scalable_cas.keys.registry import register_key
 
 
@@ -254,7 +256,7 @@ def test_a_step_called_by_its_own_name_counts(build):
 
 
 def test_what_acts_and_cannot_be_hashed_is_an_error():
-    guard = np.errstate(divide="raise")
+    guard = pytest.importorskip("numpy").errstate(divide="raise")
 
     def function(x):
         with guard:
@@ -275,7 +277,12 @@ def test_everyday_effects_do_not_change_the_key(tmp_path):
             self.n = 0
 
     calls, words, groups, jobs = [], collections.Counter(), collections.defaultdict(list), queue.Queue()
-    state, text, buffer, shared = State(), io.StringIO(), np.zeros(3), multiprocessing.Value("i")
+    state, text, buffer, shared = (
+        State(),
+        io.StringIO(),
+        pytest.importorskip("numpy").zeros(3),
+        multiprocessing.Value("i"),
+    )
     note, n, seen = calls.append, 0, set()
     log, done, lock = logging.getLogger("x"), threading.Event(), threading.Lock()
     info, total = log.info, {"sum": 0.0}
@@ -476,6 +483,103 @@ def test_a_counter_on_a_local_class_does_not_change_its_key():
     before = encode(Model())
     Model().run(1)
     assert encode(Model()) == before
+
+
+def slotted(k):
+    @dataclasses.dataclass(slots=True)
+    class Model:
+        n: int = k
+
+    return Model
+
+
+def listed(k):
+    class Model(enum.Enum):
+        ONE = k
+
+    return Model
+
+
+def assigned_anew(k):
+    global Anew
+
+    class Anew:
+        factor = k
+
+    return Anew
+
+
+MADE = {
+    "type": lambda k: type("Made", (), {"K": k}),
+    "dataclass": lambda k: dataclasses.make_dataclass("Made", [("a", int, k)]),
+    "fields of a dataclass": lambda k: dataclasses.make_dataclass("Made", [f"a{k}"]),
+    "factory of a dataclass": lambda k: dataclasses.make_dataclass(
+        "Made", [("a", list, dataclasses.field(default_factory=lambda: [k]))]
+    ),
+    "enum": lambda k: enum.Enum("Made", {"K": k}),
+    "namedtuple": lambda k: collections.namedtuple("Made", [f"a{k}"]),
+    "defaults of a namedtuple": lambda k: collections.namedtuple("Made", "a", defaults=[k]),
+    "NamedTuple": lambda k: NamedTuple("Made", [(f"a{k}", int)]),
+    "attrs": lambda k: pytest.importorskip("attr").make_class(
+        "Made", {"x": pytest.importorskip("attr").ib(default=k)}
+    ),
+    "pydantic": lambda k: pytest.importorskip("pydantic").create_model("Made", n=(int, k)),
+    "local dataclass with slots": slotted,
+    "local enum": listed,
+}
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_a_class_made_at_run_time_is_its_definition(make):
+    assert encode(make(1)) == encode(make(1)) != encode(make(2))
+
+
+def test_a_class_whose_name_means_another_one_by_now():
+    one, two = assigned_anew(1), assigned_anew(2)
+    assert encode(one) != encode(two)
+
+
+def test_instances_of_classes_made_at_run_time():
+    one, two = (MADE["type"](k)() for k in (1, 2))
+    assert encode(one) != encode(two)
+    assert encode(collections.namedtuple("Made", "a")(1)) == encode(collections.namedtuple("Made", "a")(1))
+
+
+class Outer:
+    class Inner:
+        pass
+
+    class __Private:
+        pass
+
+
+Pair = collections.namedtuple("Pair", "a b")
+Level = enum.Enum("Level", "LOW HIGH")
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Outer, Outer.Inner, vars(Outer)["_Outer__Private"], Pair, Level, Slotted),
+        *(Kernel, int, type(None), type(len), collections.Counter, enum.Enum),
+    ],
+)
+def test_a_class_that_its_module_has_is_its_name(kind):
+    assert is_everywhere(kind)
+
+
+def test_a_class_of_a_module_that_nobody_knows_by_its_name():
+    """As runpy and loaders of plugins run a file."""
+    space = {"__name__": "a_plugin"}
+    exec("class Plugin:\n    def run(self):\n        return 1\n", space)
+    assert is_everywhere(space["Plugin"])
+    first = space.pop("Plugin")
+    assert not is_everywhere(first)
 
 
 # --- registration ------------------------------------------------------------------------------------------
