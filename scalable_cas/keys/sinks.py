@@ -82,9 +82,17 @@ def counts(role: Role, value: object) -> bool:
 
 def is_idle(kind: type) -> bool:
     """Whether a captured value of this type is left out: it synchronises, reports or runs, and holds no
-    value.
+    value. A subclass that the user wrote may hold one.
     """
-    return _remembered(_idle_types, kind, without_value)
+    return _remembered(_idle_types, kind, _is_idle)
+
+
+def _is_idle(kind: type) -> bool:
+    if not without_value(kind):
+        return False
+    from .own import is_user_class
+
+    return not is_user_class(kind)
 
 
 def _remembered(known: dict[type, bool], kind: type, ask: Any) -> bool:

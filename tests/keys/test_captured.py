@@ -255,6 +255,24 @@ def test_a_step_called_by_its_own_name_counts(build):
     assert key(one, 1) != key(two, 1)
 
 
+class Worker(threading.Thread):
+    """A thread of the user's own, which holds more than a thread."""
+
+    def fill(self, out):
+        out.append(self.name)
+
+
+def test_a_subclass_of_what_holds_no_value_may_hold_one():
+    worker = Worker()
+
+    def function(out):
+        worker.fill(out)
+
+    with pytest.raises(UnhashableArgument) as refused:
+        key(function, 1)
+    assert refused.value.path == "captured worker"
+
+
 def test_what_acts_and_cannot_be_hashed_is_an_error():
     guard = pytest.importorskip("numpy").errstate(divide="raise")
 
