@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from .captured import captured_values, is_idle
+from .captured import captured_values
 from .code import fingerprint, verified_node
-from .effects import EFFECT, roles
+from .effects import VALUE, roles
 from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
 from .nodes import Fields, Raw, typed_node
+from .sinks import counts, is_idle
 from .tags import encode_str, typed
 
 TYPE_CHECKING = False
@@ -154,7 +155,8 @@ _MADE = frozenset(
 )
 
 
-_GENERATORS = ("dataclasses", "attr._make", "attr._next_gen")
+_GENERATORS = ("dataclasses", "attr._make", "attr._next_gen", "collections")
+_ACCESS = ("member_descriptor", "_tuplegetter")  # of slots, of a namedtuple's fields
 
 
 def _is_generated(function: FunctionType) -> bool:
@@ -168,6 +170,7 @@ def _is_generated(function: FunctionType) -> bool:
         or (code.co_filename.startswith("<") and code.co_qualname.startswith("__create_fn__."))
         or name.startswith("namedtuple_")
         or function.__module__ in _GENERATORS
+        or name in _GENERATORS
     )
 
 
@@ -182,7 +185,39 @@ def of_class(kind: type, _: Walk) -> Node:
     if is_everywhere(kind):
         return typed_node("class", (name,))
     bases = tuple(base for base in kind.__bases__ if base is not object)
-    return typed_node("class", (name, Fields(content(kind)), bases))
+    return typed_node("class", (name, Fields({**content(kind), **_declared(kind)}), bases))
+
+
+def _declared(kind: type) -> dict[str, object]:
+    """What a local class declares and its attributes do not show: the members of an enum with their values,
+    the fields of a dataclass or an attrs class with their defaults and factories.
+    """
+    own = vars(kind)
+    found: dict[str, object] = {}
+    members = own.get("_member_map_")
+    if isinstance(members, dict):
+        values = {name: member._value_ for name, member in members.items()}
+        found["_member_map_"] = Fields(
+            {name: item for name, item in values.items() if not is_idle(type(item))}
+        )
+    fields = own.get("__dataclass_fields__")
+    if isinstance(fields, dict) and "__pydantic_fields__" not in own:  # pydantic's are in the content
+        missing = sys.modules["dataclasses"].MISSING
+        found["__dataclass_fields__"] = [
+            (name, *(() if way is missing else (way,) for way in (field.default, field.default_factory)))
+            for name, field in fields.items()
+        ]
+    attributes = own.get("__attrs_attrs__")
+    if isinstance(attributes, tuple):
+        attr = sys.modules["attr"]
+        found["__attrs_attrs__"] = [
+            (
+                item.name,
+                () if item.default is attr.NOTHING else (getattr(item.default, "factory", item.default),),
+            )
+            for item in attributes
+        ]
+    return found
 
 
 def content(kind: type) -> dict[str, object]:
@@ -195,7 +230,7 @@ def content(kind: type) -> dict[str, object]:
             name in _MADE
             or name.startswith("__pydantic_")
             or is_idle(type(item))
-            or type(item).__name__ == "member_descriptor"
+            or type(item).__name__ in _ACCESS
         ):
             continue
         code = getattr(item, "__code__", None)
@@ -232,4 +267,8 @@ def _only_for_effect(content: dict[str, object]) -> list[str]:
         name = getattr(item, "attr", None)
         return name if isinstance(name, str) and name in data else None
 
-    return [name for name, role in roles([*nodes], root).items() if role == EFFECT]
+    return [
+        name
+        for name, role in roles([*nodes], root).items()
+        if role is not VALUE and not counts(role, content[name])
+    ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from .code import likely_node
-from .effects import CALLED, EFFECT, VALUE, roles
+from .effects import VALUE, roles
 from .nodes import Raw
-from .refusals import is_random, without_value
+from .sinks import counts
 from .tags import encode_str, typed
 
 TYPE_CHECKING = False
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CellType, CodeType, FunctionType
 
-    Watched = list[tuple[str, str, CellType]]  # name, role, cell
+    from .effects import Role
+
+    Watched = list[tuple[str, Role, CellType]]  # name, role, cell
 
 _EMPTY = Raw(typed("empty", ()))  # a variable that is not assigned yet
-_MODULE, _FUNCTION = type(sys), type(lambda: None)
+_MODULE = type(sys)
 
-# Roles per code object (by id, which the kept object holds fixed), and what is left out per type.
-_roles: dict[int, tuple[CodeType, dict[str, str]]] = {}
-_idle_types: dict[type, bool] = {}
+# Roles per code object (by id, which the kept object holds fixed).
+_roles: dict[int, tuple[CodeType, dict[str, Role]]] = {}
 _MOST = 10_000
 
 
@@ -48,7 +49,7 @@ def watched_cells(function: FunctionType) -> Watched:
     ]
 
 
-def _roles_of(function: FunctionType) -> dict[str, str]:
+def _roles_of(function: FunctionType) -> dict[str, Role]:
     node = likely_node(function)
     if node is None:
         return {}  # no proved source: everything counts
@@ -65,7 +66,7 @@ def _roles_of(function: FunctionType) -> dict[str, str]:
 
 def values_of(watched: Watched) -> dict[str, object]:
     """Name -> value now, of the variables that count. Modules are named; locks, loggers and threads are left
-    out.
+    out, and so is what the function only puts something into.
     """
     values: dict[str, object] = {}
     for name, role, cell in watched:
@@ -74,28 +75,12 @@ def values_of(watched: Watched) -> dict[str, object]:
         except ValueError:
             values[name] = _EMPTY
             continue
-        kind = type(value)
-        if role == EFFECT and not is_random(kind):
+        if not counts(role, value):
             continue
-        if role == CALLED and kind is not _FUNCTION:
-            continue
-        if kind is _MODULE:
-            values[name] = Raw(typed("module", (encode_str(str(vars(value).get("__name__"))),)))
-        elif not is_idle(kind):
-            values[name] = value
+        if type(value) is _MODULE:
+            value = Raw(typed("module", (encode_str(str(vars(value).get("__name__"))),)))
+        values[name] = value
     return values
-
-
-def is_idle(kind: type) -> bool:
-    """Whether a captured value of this type is left out: it synchronises, reports or runs, and holds no
-    value.
-    """
-    idle = _idle_types.get(kind)
-    if idle is None:
-        if len(_idle_types) >= _MOST:
-            _idle_types.clear()
-        idle = _idle_types[kind] = without_value(kind)
-    return idle
 
 
 def values_reader(function: FunctionType, ignore: frozenset[str]) -> Callable[[], dict[str, object]] | None:

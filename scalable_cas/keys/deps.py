@@ -24,7 +24,6 @@ from blake3 import blake3
 from scalable_cas.errors import InputChanged, MissingInput
 from scalable_cas.modules import canonical_module
 
-from .effects import EFFECT
 from .encode import encode
 from .identity import METHOD, cached_identity, class_name, function_name, is_cached, module_of
 from .nodes import Refused
@@ -213,14 +212,15 @@ class Walk:
         space = function.__globals__
         home = module_of(function)
         for name in names.globals:
-            if names.roles.get(name) == EFFECT:
+            if name in space and not names.counts(name, space[name]):
+                self._looks.append((_unless_left_out(space, names), name, None))
                 continue  # it may be another object after every call
             value = self._look(space, name)
             if value is _ABSENT:
                 continue  # a builtin, or a name that is assigned later
             if type(value) is _MODULE:
                 self._module(value, names)
-            elif names.counts(name, value):
+            else:
                 self.visit(f"{home}:{name}", value)
 
     def _look(self, space: Any, name: str) -> Any:
@@ -299,6 +299,16 @@ class Walk:
 
 def _home(module: ModuleType) -> str:
     return canonical_module(module.__name__, vars(module).get("__file__"))
+
+
+def _unless_left_out(space: dict[str, Any], names: Names) -> Callable[[str, Any], Any]:
+    """A look at a global that did not count: None as long as that is so."""
+
+    def look(name: str, absent: Any) -> Any:
+        value = space.get(name, absent)
+        return value if value is absent or names.counts(name, value) else None
+
+    return look
 
 
 def _cell(cell: Any) -> Callable[[str, Any], Any]:

@@ -5,9 +5,9 @@ function is a captured variable too, and with its value in the key the function 
 it. So a variable counts unless every use of it in the source is one whose value goes nowhere: the receiver of
 a call whose result is thrown away, the target of an assignment, ``with lock:``.
 
-Whoever is thrown away may still act: ``fill(out)`` changes ``out``. So a captured *function* that is called
-by its own name counts (role ``"called"``), and a generator of random numbers always counts (captured.py); a
-method's receiver does not, which is the rule's known limit.
+Whoever is thrown away may still act: ``kernel.run(x, out)`` changes ``out``. So syntax alone says only *how*
+a variable is used for effect; whether its value is one that can only take something in, a list or a counter
+or a log, is decided when the key is made (sinks.py).
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 
     Root = Callable[[ast.AST], str | None]  # the name of the watched variable that a node is, or None
 
-VALUE, CALLED, EFFECT = "value", "called", "effect"
-_RANK = {EFFECT: 0, CALLED: 1, VALUE: 2}
+    # One use for effect, from the variable on: ``calls.append(x)`` is (".append", "()"), ``n["a"] += 1`` is
+    # ("[]", "+=").
+    Path = tuple[str, ...]
+    Role = frozenset[Path] | None
+
+#: The role of a variable whose value is used; any other role is the set of its uses for effect.
+VALUE: Role = None
 
 
-def roles(body: list[ast.AST], root: Root) -> dict[str, str]:
-    """The role of each watched name that occurs below ``body``: the strongest of its uses."""
+def roles(body: list[ast.AST], root: Root) -> dict[str, Role]:
+    """The role of each watched name that occurs below ``body``."""
     uses = _Uses(root)
     for node in body:
         uses.visit(node)
-    return uses.found
+    return {
+        name: VALUE if name in uses.values else frozenset(uses.effects[name])
+        for name in {**uses.effects, **dict.fromkeys(uses.values)}
+    }
 
 
 class _Uses:
@@ -40,24 +48,21 @@ class _Uses:
 
     def __init__(self, root: Root) -> None:
         self.root = root
-        self.found: dict[str, str] = {}
-
-    def note(self, name: str, role: str) -> None:
-        if _RANK[role] >= _RANK[self.found.get(name, EFFECT)]:
-            self.found[name] = role
+        self.values: set[str] = set()
+        self.effects: dict[str, set[Path]] = {}
 
     def visit(self, node: ast.AST) -> None:
         import ast
 
         name = self.root(node)
         if name is not None:
-            self.note(name, VALUE)
+            self.values.add(name)
         elif isinstance(node, ast.Expr):
             self.discarded(node.value)
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
             targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
             for target in targets:
-                self.receiver(target, EFFECT)
+                self.receiver(target, "+=" if isinstance(node, ast.AugAssign) else "=")
             value = getattr(node, "value", None)
             if value is not None:
                 self.visit(value)
@@ -80,7 +85,7 @@ class _Uses:
         if isinstance(value, ast.Await):
             value = value.value
         if isinstance(value, ast.Call):
-            self.receiver(value.func, CALLED)
+            self.receiver(value.func, "()")
             for argument in [*value.args, *(keyword.value for keyword in value.keywords)]:
                 self.visit(argument)
         else:
@@ -95,27 +100,26 @@ class _Uses:
             and isinstance(value.func, ast.Attribute)
             and not (value.args or value.keywords)
         ):
-            self.receiver(value.func, CALLED)
+            self.receiver(value.func, "()", "with")
         else:
-            self.receiver(value, EFFECT)
+            self.receiver(value, "with")
 
-    def receiver(self, node: ast.AST, bare: str) -> None:
-        """The object at the start of ``a.b[c].d``, used for effect; ``bare`` is its role where it stands
-        alone.
-        """
+    def receiver(self, node: ast.AST, *use: str) -> None:
+        """The object at the start of ``a.b[c].d``, and what is done at its end."""
         import ast
 
-        role = bare
         while self.root(node) is None and isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
             if isinstance(node, ast.Subscript):
                 self.visit(node.slice)
-            role = EFFECT
+                use = ("[]", *use)
+            elif isinstance(node, ast.Attribute):
+                use = (f".{node.attr}", *use)
             node = node.value
         name = self.root(node)
         if name is not None:
-            self.note(name, role)
+            self.effects.setdefault(name, set()).add(use)
         elif isinstance(node, ast.Tuple | ast.List):  # a, calls[0] = …
             for part in node.elts:
-                self.receiver(part, EFFECT)
+                self.receiver(part, "=")
         else:
             self.visit(node)

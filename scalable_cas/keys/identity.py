@@ -109,14 +109,52 @@ def has_file(code: CodeType, module: str | None) -> bool:
     return getattr(sys.modules.get(module), "__spec__", None) is not None
 
 
+_HEAP_TYPE, _IMMUTABLE = 1 << 9, 1 << 8  # of type.__flags__: made at run time; made by C for good
+
+
 def is_everywhere(kind: type) -> bool:
     """Whether a class can be found by its name in any process: not a local one, nor one typed into a
-    notebook.
+    notebook, nor one made by a call (``type``, ``make_dataclass``, ``Enum``) that its module does not have by
+    that name.
     """
-    return "<locals>" not in kind.__qualname__ and not (
-        kind.__module__ in MAIN_NAMES
-        and canonical_module(kind.__module__, _file_of(kind, kind.__module__)) == "__main__"
-    )
+    name, module = kind.__qualname__, kind.__module__
+    if "<locals>" in name:
+        return False
+    if module in MAIN_NAMES and canonical_module(module, _file_of(kind, module)) == "__main__":
+        return False
+    if not kind.__flags__ & _HEAP_TYPE or kind.__flags__ & _IMMUTABLE:
+        return True
+    if _resolved(vars(sys.modules[module]) if module in sys.modules else {}, name) is kind:
+        return True
+    return _is_of_its_globals(kind)
+
+
+def _resolved(space: dict[str, Any], qualname: str) -> Any:
+    """What a qualified name stands for in a module; None if nothing."""
+    first, *rest = qualname.split(".")
+    found = space.get(first)
+    if found is None and "__getattr__" in space:  # a module that loads its parts when asked
+        found = getattr(sys.modules.get(space.get("__name__", "")), first, None)
+    owner = first
+    for name in rest:
+        if not isinstance(found, type):
+            return None
+        private = name.startswith("__") and not name.endswith("__")
+        found = vars(found).get(f"_{owner.lstrip('_')}{name}" if private else name)
+        owner = name
+    return found
+
+
+def _is_of_its_globals(kind: type) -> bool:
+    """Whether the globals of a class's own methods have it by its name, where the module of that name is not
+    theirs: under a profiler or runpy, in a plugin that ``sys.modules`` does not know.
+    """
+    for item in vars(kind).values():
+        code, space = getattr(item, "__code__", None), getattr(item, "__globals__", None)
+        own = code is not None and code.co_qualname == f"{kind.__qualname__}.{code.co_name}"
+        if own and isinstance(space, dict):
+            return _resolved(space, kind.__qualname__) is kind
+    return False
 
 
 def is_cached(function: Any) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from .captured import is_idle
 from .code import likely_node
-from .effects import CALLED, EFFECT, VALUE, roles
+from .effects import VALUE, roles
 from .own import is_user_module
+from .sinks import counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import CodeType, FunctionType, ModuleType
     from typing import Any
+
+    from .effects import Role
 
 _FUNCTION = type(lambda: None)
 _SLOT = type(vars(_FUNCTION)["__code__"])
@@ -32,14 +34,11 @@ class Names:
         self.globals: list[str] = []
         self.attributes: list[str] = []
         self.imports: list[tuple[str, tuple[str, ...]]] = []
-        self.roles: dict[str, str] = {}
+        self.roles: dict[str, Role] = {}
 
     def counts(self, name: str, value: object) -> bool:
         """Whether a global can influence the result: the rule for captured variables."""
-        role = self.roles.get(name, VALUE)
-        if role == EFFECT or is_idle(type(value)):
-            return False
-        return role != CALLED or callable(value)
+        return counts(self.roles.get(name, VALUE), value)
 
 
 def names_of(function: FunctionType) -> Names:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import enum
+import functools
+import io
+import logging
+import multiprocessing
+import queue
 import random
 import threading
+from typing import ClassVar, NamedTuple
 
 import pytest
 
@@ -11,7 +20,9 @@ from scalable_cas.caching import cacheable
 from scalable_cas.errors import UnhashableArgument
 from scalable_cas.keys.call import CallKeyer
 from scalable_cas.keys.captured import captured_values, watched_cells
+from scalable_cas.keys.effects import VALUE
 from scalable_cas.keys.encode import encode
+from scalable_cas.keys.identity import is_everywhere
 from scalable_cas.keys.registry import register_key
 
 
@@ -20,7 +31,10 @@ def key(function, *args):
 
 
 def roles_of(function):
-    return {name: role for name, role, _ in watched_cells(function)}
+    return {
+        name: "value" if role is VALUE else "called" if ("()",) in role else "effect"
+        for name, role, _ in watched_cells(function)
+    }
 
 
 def make(k):
@@ -146,6 +160,182 @@ def test_a_captured_function_called_for_effect_counts_by_its_code():
     before = key(build(seen.append), 1)
     seen.append(1)
     assert key(build(seen.append), 1) == before
+
+
+class Kernel:
+    """Acts on what it is given, in every way that throws a call's result away."""
+
+    current = 0
+
+    def __init__(self, k):
+        self.k = k
+        self.inner = self if k == "end" else None
+
+    def run(self, out):
+        out.append(self.k)
+
+    append = __call__ = __setitem__ = run
+
+    async def fill(self, out):
+        out.append(self.k)
+
+    def __enter__(self):
+        Kernel.current = self.k
+
+    def __exit__(self, *_):
+        Kernel.current = 0
+
+    def __iadd__(self, out):
+        out.append(self.k)
+        return self
+
+    @property
+    def target(self):
+        return None
+
+    @target.setter
+    def target(self, out):
+        out.append(self.k)
+
+
+def acting(kernel, table, step):
+    def called(out):
+        kernel.run(out)
+
+    def named_like_a_list(out):
+        kernel.append(out)
+
+    def by_name(out):
+        step(out)
+
+    def entered(out):
+        with kernel:
+            out.append(Kernel.current)
+
+    def set_property(out):
+        kernel.target = out
+
+    def added(out):
+        nonlocal kernel
+        kernel += out
+
+    def in_a_table(out):
+        table["a"].run(out)
+
+    def added_in_a_table(out):
+        table["a"] += out
+
+    def sorting(out):
+        table["rows"].sort(key=out.append)
+
+    async def awaited(out):
+        await kernel.fill(out)
+
+    return [
+        *(called, named_like_a_list, by_name, entered, set_property, added),
+        *(in_a_table, added_in_a_table, sorting, awaited),
+    ]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_what_acts_on_its_arguments_counts_though_its_result_is_thrown_away(number):
+    def build(k):
+        return acting(Kernel(k), {"a": Kernel(k), "rows": [k]}, Kernel(k))[number]
+
+    assert key(build(1), 1) == key(build(1), 1) != key(build(10), 1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda k: k, lambda k: k.run, lambda k: functools.partial(Kernel.run, k)],
+    ids=["object", "bound method", "partial"],
+)
+def test_a_step_called_by_its_own_name_counts(build):
+    one, two = (acting(None, {}, build(Kernel(k)))[2] for k in (1, 2))
+    assert key(one, 1) != key(two, 1)
+
+
+class Worker(threading.Thread):
+    """A thread of the user's own, which holds more than a thread."""
+
+    def fill(self, out):
+        out.append(self.name)
+
+
+def test_a_subclass_of_what_holds_no_value_may_hold_one():
+    worker = Worker()
+
+    def function(out):
+        worker.fill(out)
+
+    with pytest.raises(UnhashableArgument) as refused:
+        key(function, 1)
+    assert refused.value.path == "captured worker"
+
+
+def test_what_acts_and_cannot_be_hashed_is_an_error():
+    guard = pytest.importorskip("numpy").errstate(divide="raise")
+
+    def function(x):
+        with guard:
+            return 1 / x
+
+    with pytest.raises(UnhashableArgument) as refused:
+        key(function, 1)
+    assert refused.value.path == "captured guard"
+
+
+def test_everyday_effects_do_not_change_the_key(tmp_path):
+    class State:
+        seen: ClassVar = []
+        runs = 0
+
+        def __init__(self):
+            self.rows = []
+            self.n = 0
+
+    calls, words, groups, jobs = [], collections.Counter(), collections.defaultdict(list), queue.Queue()
+    state, text, buffer, shared = (
+        State(),
+        io.StringIO(),
+        pytest.importorskip("numpy").zeros(3),
+        multiprocessing.Value("i"),
+    )
+    note, n, seen = calls.append, 0, set()
+    log, done, lock = logging.getLogger("x"), threading.Event(), threading.Lock()
+    info, total = log.info, {"sum": 0.0}
+
+    def function(x):
+        nonlocal n
+        n += 1
+        calls.append(x)
+        note(x)
+        words[x] += 1
+        words.update([x])
+        groups[x].append(x)
+        jobs.put(x)
+        state.rows.append(x)
+        state.n += 1
+        State.runs += 1
+        State.seen.append(x)
+        text.write("x")
+        stream.write("x")
+        buffer[0] += x
+        seen.add(x)
+        total["sum"] += x
+        with lock, shared.get_lock():
+            shared.value += 1
+        log.info("x")
+        info("x")
+        done.set()
+        return x
+
+    with open(tmp_path / "log", "w", encoding="utf-8") as stream:
+        assert captured_values(function) == {}
+        before = key(function, 1)
+        function(1)
+        assert captured_values(function) == {}
+        assert key(function, 1) == before
 
 
 def test_random_numbers_are_never_left_out():
@@ -311,6 +501,103 @@ def test_a_counter_on_a_local_class_does_not_change_its_key():
     before = encode(Model())
     Model().run(1)
     assert encode(Model()) == before
+
+
+def slotted(k):
+    @dataclasses.dataclass(slots=True)
+    class Model:
+        n: int = k
+
+    return Model
+
+
+def listed(k):
+    class Model(enum.Enum):
+        ONE = k
+
+    return Model
+
+
+def assigned_anew(k):
+    global Anew
+
+    class Anew:
+        factor = k
+
+    return Anew
+
+
+MADE = {
+    "type": lambda k: type("Made", (), {"K": k}),
+    "dataclass": lambda k: dataclasses.make_dataclass("Made", [("a", int, k)]),
+    "fields of a dataclass": lambda k: dataclasses.make_dataclass("Made", [f"a{k}"]),
+    "factory of a dataclass": lambda k: dataclasses.make_dataclass(
+        "Made", [("a", list, dataclasses.field(default_factory=lambda: [k]))]
+    ),
+    "enum": lambda k: enum.Enum("Made", {"K": k}),
+    "namedtuple": lambda k: collections.namedtuple("Made", [f"a{k}"]),
+    "defaults of a namedtuple": lambda k: collections.namedtuple("Made", "a", defaults=[k]),
+    "NamedTuple": lambda k: NamedTuple("Made", [(f"a{k}", int)]),
+    "attrs": lambda k: pytest.importorskip("attr").make_class(
+        "Made", {"x": pytest.importorskip("attr").ib(default=k)}
+    ),
+    "pydantic": lambda k: pytest.importorskip("pydantic").create_model("Made", n=(int, k)),
+    "local dataclass with slots": slotted,
+    "local enum": listed,
+}
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_a_class_made_at_run_time_is_its_definition(make):
+    assert encode(make(1)) == encode(make(1)) != encode(make(2))
+
+
+def test_a_class_whose_name_means_another_one_by_now():
+    one, two = assigned_anew(1), assigned_anew(2)
+    assert encode(one) != encode(two)
+
+
+def test_instances_of_classes_made_at_run_time():
+    one, two = (MADE["type"](k)() for k in (1, 2))
+    assert encode(one) != encode(two)
+    assert encode(collections.namedtuple("Made", "a")(1)) == encode(collections.namedtuple("Made", "a")(1))
+
+
+class Outer:
+    class Inner:
+        pass
+
+    class __Private:
+        pass
+
+
+Pair = collections.namedtuple("Pair", "a b")
+Level = enum.Enum("Level", "LOW HIGH")
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Outer, Outer.Inner, vars(Outer)["_Outer__Private"], Pair, Level, Slotted),
+        *(Kernel, int, type(None), type(len), collections.Counter, enum.Enum),
+    ],
+)
+def test_a_class_that_its_module_has_is_its_name(kind):
+    assert is_everywhere(kind)
+
+
+def test_a_class_of_a_module_that_nobody_knows_by_its_name():
+    """As runpy and loaders of plugins run a file."""
+    space = {"__name__": "a_plugin"}
+    exec("class Plugin:\n    def run(self):\n        return 1\n", space)
+    assert is_everywhere(space["Plugin"])
+    first = space.pop("Plugin")
+    assert not is_everywhere(first)
 
 
 # --- registration ------------------------------------------------------------------------------------------

@@ -202,6 +202,22 @@ def only_for_effect(x):
     return x
 
 
+class Filler:
+    def __init__(self, k):
+        self.k = k
+
+    def append(self, out):
+        out.append(self.k)
+
+
+filler = Filler(1)
+
+
+def fills(out):
+    filler.append(out)
+    return out
+
+
 def one(x):
     return two(x)
 
@@ -241,6 +257,20 @@ def test_what_is_used_for_effect_only_does_not_count():
     deps = Dependencies(only_for_effect)
     first = deps.now()
     only_for_effect(1)
+    assert deps.now() == first
+
+
+def test_what_is_called_for_effect_and_acts_counts(monkeypatch):
+    here = sys.modules[__name__]
+    deps = Dependencies(fills)
+    first = deps.now()
+    monkeypatch.setattr(here, "filler", Filler(2))
+    assert deps.now() != first
+    monkeypatch.setattr(here, "filler", [])  # only takes something in
+    other = deps.now()
+    monkeypatch.setattr(here, "filler", [1])
+    assert deps.now() == other != first
+    monkeypatch.undo()
     assert deps.now() == first
 
 
