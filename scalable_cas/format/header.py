@@ -10,7 +10,7 @@ from struct import Struct
 from zlib import crc32
 
 from scalable_cas.errors import MalformedObject
-from scalable_cas.format.compression import compress_as, decompress, decompress_stream, plan
+from scalable_cas.format.compression import LEVEL, compress_as, decompress, decompress_stream, plan
 from scalable_cas.format.kinds import BLOB, KIND_NAMES
 from scalable_cas.format.shuffle import ITEMS, unshuffle_into
 
@@ -113,7 +113,9 @@ def encode(kind: int, oid: bytes, content: Content, item: int = 1) -> tuple[Head
     return encode_as(kind, oid, content, plan(content, item))
 
 
-def encode_as(kind: int, oid: bytes, content: Content, filter_: int | None) -> tuple[Header, Content]:
+def encode_as(
+    kind: int, oid: bytes, content: Content, filter_: int | None, level: int = LEVEL
+) -> tuple[Header, Content]:
     """The same for content whose way is known: a filter, or None for raw; raw too where it gains nothing.
 
     Raises:
@@ -121,7 +123,7 @@ def encode_as(kind: int, oid: bytes, content: Content, filter_: int | None) -> t
     """
     if len(content) > LARGEST:
         raise MalformedObject("object", f"{len(content)} bytes are more than the format can hold")
-    packed = compress_as(content, filter_) if filter_ is not None else None
+    packed = compress_as(content, filter_, level) if filter_ is not None else None
     if packed is None or filter_ is None:
         return Header(kind, RAW, NO_FILTER, len(content), len(content), oid), content
     return Header(kind, ZSTD, filter_, len(content), len(packed), oid), packed

@@ -142,14 +142,14 @@ class ChunkWriter:
         if not new:
             return
         content = [pieces[oid] for oid in new]
-        filter_ = _plan(content, item)
+        filter_, level = _plan(content, item)
         if filter_:
             self._objects.need("shuffle")
         fresh: dict[bytes, Fresh] = {}
 
         def encode(oids: list[bytes]) -> None:
             for oid in oids:
-                head, payload = encoded.encode_as(BLOB, oid, pieces[oid], filter_)
+                head, payload = encoded.encode_as(BLOB, oid, pieces[oid], filter_, level)
                 packed = head.pack()
                 fresh[oid] = head, packed, payload, crc32(payload, crc32(packed))
 
@@ -353,11 +353,12 @@ def _together(items: Sequence[T], pieces: Iterable[memoryview]) -> list[list[T]]
     return groups
 
 
-def _plan(pieces: list[memoryview], item: int) -> int | None:
-    """How to store new chunks that were cut from one window: judged by four of them."""
+def _plan(pieces: list[memoryview], item: int) -> tuple[int | None, int]:
+    """How to store new chunks that were cut from one window, filter and level: judged by four of them."""
     step = max(len(pieces) // compression.SAMPLES, 1)
     samples = [piece[: compression.SAMPLE] for piece in pieces[::step][: compression.SAMPLES]]
-    return compression.plan_of(samples, item)
+    filter_ = compression.plan_of(samples, item)
+    return filter_, compression.level_of(samples) if filter_ == 0 else compression.LEVEL
 
 
 def _is_zero(view: memoryview) -> bool:

@@ -6,11 +6,13 @@ import io
 import os
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
 from scalable_cas import Store
 from scalable_cas.errors import StoreReadOnly
+from scalable_cas.format import compression
 from scalable_cas.format import header as encoded
 from scalable_cas.format.kinds import BLOB, object_id
 from scalable_cas.storage import cutting, fs, parallel
@@ -84,3 +86,27 @@ def test_a_full_disk_leaves_no_open_file(store, monkeypatch):
             store.put_bytes(content)
     assert len(os.listdir("/proc/self/fd")) == before
     assert os.listdir(store.root + "/tmp") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "higher"), [("counts", True), ("source", True), ("csv", False), ("random", False)]
+)
+def test_a_higher_level_is_taken_where_it_gains(store, monkeypatch, kind, higher):
+    rng = random.Random(1)
+    content = {
+        "counts": lambda: b"".join(rng.randrange(100_000).to_bytes(8, "little") for _ in range(MB // 2)),
+        "source": lambda: b"".join(map(Path.read_bytes, sorted(Path(os.__file__).parent.glob("*.py"))[:80])),
+        "csv": lambda: b"\n".join(b"%.4f,%.4f" % (rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(MB // 4)),
+        "random": lambda: rng.randbytes(4 * MB),
+    }[kind]()
+    levels = set()
+
+    def noted(content, filter_, level=compression.LEVEL):
+        levels.add(level)
+        return compress_as(content, filter_, level)
+
+    compress_as = encoded.compress_as
+    monkeypatch.setattr(encoded, "compress_as", noted)
+    oid = store.put_bytes(content)
+    assert levels == ({compression.HIGHER} if higher else set() if kind == "random" else {compression.LEVEL})
+    assert store.get_bytes(oid) == content
