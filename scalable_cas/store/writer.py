@@ -18,6 +18,7 @@ caller would wait for it, and under the write lock all other processes too (docs
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
@@ -192,6 +193,7 @@ class Writer:
         epoch = store.index.number("epoch")
         placed = self._put(batch)
         segments: set[str] = set()  # of the journal, that were written to
+        stones: list[Record] = []
 
         def change(changes: Changes) -> None:
             nonlocal placed
@@ -204,7 +206,7 @@ class Writer:
             ]
             for item in whole:
                 placed |= item.intake.placed if item.intake is not None else {}
-            publish(store, changes, whole, placed, current)
+            stones[:] = publish(store, changes, whole, placed, current)
             if whole:
                 segments.add(store.journal.path)
 
@@ -214,6 +216,7 @@ class Writer:
             self._lock_wait = IMPATIENCE
             raise
         self._lock_wait = WRITE_WAIT
+        self._bury(stones)
         self._mend()
         self._packed = self._packed or any(place.pack for place in placed.values())
         if not store.strict:
@@ -225,6 +228,14 @@ class Writer:
         store = self._store
         objects = [item for pending in batch for item in pending.objects]
         return store.objects.put_all(objects, sync=store.strict, least=PACK_LEAST)
+
+    def _bury(self, stones: list[Record]) -> None:
+        """Write tombstones for what was replaced, now that what replaces it has taken effect: they are older
+        than that by their numbers. Where they cannot be written `reindex` may fall back on it, as ever.
+        """
+        if stones:
+            with suppress(StoreReadOnly, StoreBusy), self._store.index.environment.locked():
+                self._store.journal.append([stone.pack() for stone in stones], sync=self._store.strict)
 
     def _mend(self) -> None:
         """Save what is whole of packs in which damage was found while results were stored; what was damaged
@@ -305,12 +316,13 @@ class Writer:
 
 def publish(
     store: StoreCore, changes: Changes, batch: list[Pending], placed: dict[bytes, Placed], epoch: int
-) -> None:
-    """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4.
+) -> list[Record]:
+    """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4. Returns
+    tombstones for the journal, once this is committed.
 
     `reindex` falls back on what a key's last record replaced, where its object is not there: the record may
-    never have taken effect. Not beyond a tombstone; so one stands before what the user had computed anew,
-    perhaps because the other result was wrong.
+    never have taken effect. Not beyond a tombstone; so one gets between what the user had computed anew and
+    what was there, which may have been wrong. Before the commit it would take away what still stands.
     """
     stones: list[Record] = []
     replaced = [
@@ -337,8 +349,9 @@ def publish(
         if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
             changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
         changes.name_functions({item.record.fnid: item.record.function for item in batch})
-        store.journal.append([*(stone.pack() for stone in stones), *packed.values()], sync=store.strict)
+        store.journal.append(list(packed.values()), sync=store.strict)
     store.notes.write(changes)
+    return stones
 
 
 def ref_row(
