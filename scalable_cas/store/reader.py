@@ -114,7 +114,7 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         """Check a row that is not known yet, and return what follows from it: nothing, if it cannot be used;
         it and its time, if it takes the general way.
         """
-        nonlocal current, strangers
+        nonlocal strangers
         if row is None or len(row) < fixed:
             return ()
         tag, flags, codec, kind, _, length, created, seconds, _, inode, changed, oid, code = parse(row)
@@ -145,8 +145,9 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
                 seen.add(rowkey, facts, remembered=False)
             strangers += 1
             if strangers > PATIENCE:
+                for given_up in list(known):  # what follows from them is kept there, too
+                    seen.rows.pop(given_up, None)
                 known.clear()
-                current = Seen(seen.snapshot)  # which had kept them, too
                 strangers = 0
         return facts
 
