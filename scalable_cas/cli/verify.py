@@ -54,10 +54,9 @@ def command(
     store = session.store()
     if remote is not None:
         return _verify_remote(session, store, remote, as_json=as_json)
-    if (
-        source is not None
-    ):  # a name that leads nowhere is an error before hours of reading, and without damage
-        open_repository(store, source).__exit__()
+    if source is not None:
+        with open_repository(store, source):  # one that leads nowhere is an error before hours of reading
+            pass
     with progress(session, "verify") as bar:
         found = verify(store, quick=quick, progress=_told(bar))
     done: list[str] = []

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 #: Level 1: level 3 gains at most 3 % on most scientific data and costs 30-50 % of the speed (measured on six
 #: kinds of data).
 LEVEL = 1
-#: Where level 3 gains 2.5 % or more it is read a third faster, too (counts and flags: 0.65 and 0.89 GB/s to
-#: 0.86 and 1.13), and costs 0 to 20 % of the speed of writing; so it is asked of large content that is not
+#: Where level 3 gains 2.5 % or more it is read no slower, mostly faster (counts and flags: 0.79 and 0.85 GB/s
+#: to 0.85 and 1.11), and costs 0 to 23 % of the speed of writing; so it is asked of large content that is not
 #: shuffled (docs/decisions/0010).
 HIGHER, WORTH_HIGHER = 3, 0.975
 #: Under this size a frame's own overhead eats the gain (ratio 0.96 at 200 B, 1.5 at 512 B), and a file takes

@@ -50,6 +50,15 @@ def collect(store, place, grace=0.0):
         return execute_remote_gc(repository, plan_remote_gc(repository, grace))
 
 
+def cut_off_push(place, tmp_path, value):
+    """Leave what a push leaves that was cut short: files that no segment names."""
+    with Store.init(tmp_path / "dan") as dan:
+        fill(dan, "m.f", 1, value=value)
+        dan.push(place.url)
+        for file in place.segments():
+            file.unlink()
+
+
 def later(monkeypatch, ns):
     now = clock.now_ns
     monkeypatch.setattr(clock, "now_ns", lambda: now() + ns)
@@ -75,11 +84,7 @@ def test_the_notice_of_a_sweep_at_work_is_its_owners(ada, bob, place, six, monke
 def test_a_push_in_the_midst_of_a_sweep_waits_for_it_though_another_collector_is_done(
     ada, bob, place, tmp_path, monkeypatch
 ):
-    with Store.init(tmp_path / "dan") as dan:  # his push was cut short: a pack that no segment names
-        fill(dan, "m.f", 1, value=noise(300))
-        dan.push(place.url)
-        for file in place.segments():
-            file.unlink()
+    cut_off_push(place, tmp_path, noise(300))
     collect(bob, place)
     fill(ada, "m.f", 1, value=noise(300))
     with open_repository(bob, place.url) as collector, open_repository(ada, place.url) as pusher:
@@ -129,11 +134,7 @@ def test_what_no_segment_names_is_swept_before_packs_are_proved(ada, bob, place,
 @pytest.fixture
 def orphan(ada, bob, place, tmp_path):
     """A pack of a push that was cut short, which a collector has condemned; Ada has its object, too."""
-    with Store.init(tmp_path / "dan") as dan:
-        fill(dan, "m.f", 1, value=noise(300))
-        dan.push(place.url)
-        for file in place.segments():
-            file.unlink()
+    cut_off_push(place, tmp_path, noise(300))
     collect(bob, place)
     fill(ada, "m.f", 1, value=noise(300))
     (pack,) = place.files("*.pack")
@@ -241,11 +242,7 @@ def test_a_push_that_ends_while_it_waits_for_a_sweep_is_completed_by_the_next(
     ada, bob, place, tmp_path, monkeypatch, how, kind
 ):
     value = noise(300) if kind == "in a pack" else numbers()
-    with Store.init(tmp_path / "dan") as dan:
-        fill(dan, "m.f", 1, value=value)
-        dan.push(place.url)
-        for file in place.segments():
-            file.unlink()
+    cut_off_push(place, tmp_path, value)
     collect(bob, place)
     fill(ada, "m.f", 1, value=value)
 
