@@ -264,11 +264,15 @@ def attributes(value: object, kind: type) -> dict[str, object]:
         names = vars(base)
         if "__slots__" in names:
             for name, item in names.items():
-                if type(item) is _SLOT and name not in slots:
-                    try:
-                        slots[name] = item.__get__(value, kind)
-                    except AttributeError:  # never set
-                        continue
+                if type(item) is not _SLOT:
+                    continue
+                label = name
+                while label in slots:  # a class below has one of this name, and methods here see their own
+                    label = f"{label} of {base.__qualname__}"
+                try:
+                    slots[label] = item.__get__(value, kind)
+                except AttributeError:  # never set
+                    continue
         if cached is not None:
             for name in [name for name in state if type(names.get(name)) is cached]:
                 del state[name]

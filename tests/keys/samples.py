@@ -73,6 +73,20 @@ class Slotted:
         self.a = a
 
 
+class SlotBelow:
+    __slots__ = ("x",)
+
+
+class SlotAbove(SlotBelow):
+    """Has a slot of the same name: methods of the base see the base's."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, below, above):
+        SlotBelow.x.__set__(self, below)
+        self.x = above
+
+
 class SlottedMore(Slotted):
     __slots__ = ("c",)
 
