@@ -10,6 +10,7 @@ its first byte).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
 from blake3 import blake3
@@ -134,7 +135,12 @@ def signer_of(row: bytes) -> bytes:
 
 def code_mark(forms: Sequence[str]) -> bytes:
     """The code fingerprint in a row: 8 bytes of the hash of a record's first form, that of the bytecode."""
-    mark: bytes = blake3(forms[0].encode("utf-8", "surrogatepass")).digest(8) if forms else UNKNOWN_CODE
+    return _mark(forms[0]) if forms else UNKNOWN_CODE
+
+
+@lru_cache(maxsize=256)  # a function's is the same for each of its results
+def _mark(form: str) -> bytes:
+    mark: bytes = blake3(form.encode("utf-8", "surrogatepass")).digest(8)
     return mark
 
 

@@ -357,8 +357,7 @@ def _plan(pieces: list[memoryview], item: int) -> tuple[int | None, int]:
     """How to store new chunks that were cut from one window, filter and level: judged by four of them."""
     step = max(len(pieces) // compression.SAMPLES, 1)
     samples = [piece[: compression.SAMPLE] for piece in pieces[::step][: compression.SAMPLES]]
-    filter_ = compression.plan_of(samples, item)
-    return filter_, compression.level_of(samples) if filter_ == 0 else compression.LEVEL
+    return compression.plan_large(samples, item)
 
 
 def _is_zero(view: memoryview) -> bool:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset("hHiIlLqQnNefdg")
 
 
+def one_object(encoded: Encoded) -> Object:
+    """The object of an encoded value without buffers, as in `as_objects`."""
+    content = value.pack(encoded.codec, encoded.head)
+    return VALUE, object_id(VALUE, content), content, 1
+
+
 def as_objects(encoded: Encoded, ahead: Ahead, *, mapped: bool = False) -> list[Object]:
     """The objects of an encoded value, children first: kind, name, content as bytes, and the size in bytes of
     the numbers that it is made of (1 if it is not), which is what the codec's view of it says. Bytes and text

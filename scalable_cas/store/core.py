@@ -24,7 +24,7 @@ from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.putting import AS_IT_IS
 from scalable_cas.storage.secret import user_secret
 from scalable_cas.store import lifecycle, opening, saying
-from scalable_cas.store.assembly import as_objects
+from scalable_cas.store.assembly import as_objects, one_object
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.codecs.base import Encoded
     from scalable_cas.storage.index import Changes, Index
+    from scalable_cas.store.writer import Object
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
 SLOW_SECONDS = 0.1
@@ -275,22 +276,28 @@ class StoreCore(ObjectAccess):
         Raises:
             NotStorable: more buffers or bytes than the format can hold.
         """
+        if not encoded.buffers:  # the usual small result
+            self._queue(record, encoded, [one_object(encoded)], replace=replace)
+            return []
         with Ahead(self.objects.loose, lambda: not self.read_only and self.is_alive()) as ahead:
             objects = as_objects(encoded, ahead, mapped=mapped)
-            kind, oid, content, _ = objects[-1]
-            record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
-            record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
-            item = Pending(record, objects, replaces=replace)
-            # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
-            now = (
-                self.strict
-                or replace
-                or record.seconds >= SLOW_SECONDS
-                or len(objects) > 1
-                or item.bytes > QUEUED_BYTES
-            )
-            self.writer.add(item, now=now)
+            self._queue(record, encoded, objects, replace=replace)
         return [name for _, name, _, item_size in objects if item_size == AS_IT_IS]
+
+    def _queue(self, record: Record, encoded: Encoded, objects: list[Object], *, replace: bool) -> None:
+        kind, oid, content, _ = objects[-1]
+        record.codec, record.kind, record.oid, record.size = encoded.codec, kind, oid, len(content)
+        record.total = len(content) if len(objects) == 1 else sum(len(part) for _, _, part, _ in objects)
+        item = Pending(record, objects, replaces=replace)
+        # Buffers may be views of the caller's arrays, who may change them as soon as this returns.
+        now = (
+            self.strict
+            or replace
+            or record.seconds >= SLOW_SECONDS
+            or len(objects) > 1
+            or item.bytes > QUEUED_BYTES
+        )
+        self.writer.add(item, now=now)
 
     def forget(
         self,

@@ -22,8 +22,7 @@ from contextlib import suppress
 
 from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
-from scalable_cas.format import record as records
-from scalable_cas.format import rows
+from scalable_cas.format import numbering, rows
 from scalable_cas.format.record import tombstone
 from scalable_cas.storage import fs
 from scalable_cas.storage.environment import WRITE_WAIT
@@ -56,15 +55,19 @@ Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
 class Pending:
     """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
     one is the root. ``intake``: more objects of it, which are in their places already. ``replaces``: the user
-    wants what was stored before to be gone.
+    wants what was stored before to be gone. ``packed``: the record, which must not change any more.
+
+    Raises:
+        NotStorable: the record cannot be packed. In a batch it would take the others with it.
     """
 
-    __slots__ = ("bytes", "intake", "objects", "record", "replaces", "since")
+    __slots__ = ("bytes", "intake", "objects", "packed", "record", "replaces", "since")
 
     def __init__(
         self, record: Record, objects: list[Object], intake: Intake | None = None, *, replaces: bool = False
     ) -> None:
         self.record = record
+        self.packed = numbering.pack_unnumbered(record)
         self.replaces = replaces
         self.objects = objects
         self.intake = intake
@@ -94,13 +97,9 @@ class Writer:
         self._packed = False  # whether a pack was written
 
     def add(self, item: Pending, *, now: bool) -> None:
-        """Queue a result; with ``now`` it is in the files when this returns. Never raises for a store that
-        cannot be written: see `StoreCore.trouble`.
-
-        Raises:
-            NotStorable: the record cannot be packed. In a batch it would take the others with it.
+        """Queue a result; with ``now`` it is in the files when this returns. Of a store that cannot be
+        written `StoreCore.trouble` is told.
         """
-        records.check(item.record)
         with self._mutex:
             self.visible[item.record.rowkey] = item
             self._queue.append(item)
@@ -329,9 +328,10 @@ def publish(
         item.record for item in batch if item.replaces and changes.ref(item.record.rowkey) is not None
     ]
     if replaced:
-        number = changes.next_number("sequence")
-        stones = [tombstone(r.rowkey, r.function, created=r.created, sequence=number) for r in replaced]
+        before = changes.next_number("sequence")
+        stones = [tombstone(r.rowkey, r.function, created=r.created, sequence=before) for r in replaced]
     sequence = changes.next_number("sequence") if batch else 0
+    number = numbering.pack_number(sequence)
     # of one that was there and has been named in this epoch, the row is as it would be
     objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
     refs: dict[bytes, bytes] = {}
@@ -341,7 +341,7 @@ def publish(
         record.sequence = sequence
         _, oid, root, _ = item.objects[-1]
         rowkey = record.rowkey
-        packed[rowkey] = record.pack()
+        packed[rowkey] = numbering.numbered(item.packed, number)
         refs[rowkey] = ref_row(store.secret, record, placed[oid], root)
     if batch:
         for table, items in (("objects", objects), ("refs", refs), ("records", packed)):

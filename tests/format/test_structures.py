@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalable_cas.errors import MalformedObject, StoreVersionError
-from scalable_cas.format import journal, layout, record, rows, value
+from scalable_cas.format import journal, layout, numbering, record, rows, value
 from scalable_cas.format.kinds import BLOB, LIST, VALUE
 
 names = st.binary(min_size=32, max_size=32)
@@ -60,6 +60,27 @@ def test_a_tombstone_comes_back(item):
 def test_fields_of_a_later_version_are_kept(item):
     item.extra = {record.KEY_ID: b"id", record.SIGNATURE: b"s", 99: [1, "x"]}
     assert record.unpack(record.unpack(item.pack()).pack()).extra == item.extra
+
+
+@given(
+    item=refs,
+    name=st.sampled_from(["", "f" * 31, "f" * 32, "é" * 127, "f" * 256, "f" * 70_000]),
+    many=st.booleans(),
+    number=st.integers(0, 2**64 - 1),
+)
+def test_a_record_that_gets_its_number_later_is_the_same(item, name, many, number):
+    item.function = name or item.function
+    if many:  # more fields than the short form of a map has
+        item.outlines, item.seed, item.packages, item.code, item.ttl = (
+            [[0, 1]],
+            b"8" * 8,
+            {"a": "1"},
+            ["x"],
+            5,
+        )
+    packed = numbering.pack_unnumbered(item)
+    item.sequence = number
+    assert numbering.numbered(packed, numbering.pack_number(number)) == item.pack()
 
 
 @given(junk=st.binary(max_size=300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import struct
 import sys
 import threading
 import time
@@ -430,6 +431,40 @@ def test_smooth_numbers_are_shuffled_in_chunks_and_the_store_says_so(store, nump
     assert sum(place.stored for place in placed.values()) < 0.8 * array.nbytes
     assert bytes(store.objects.get(oid)[1]) == array.tobytes()
     assert store.verify().findings == []
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("item", [4, 8])
+def test_numbers_that_come_as_bytes_are_found_out(store, monkeypatch, item, start):
+    """As in a binary file, behind a header of any length; read with and without numpy."""
+    source = random.Random(item)
+    numbers = b"".join(source.randrange(100_000).to_bytes(item, "little") for _ in range(SIZE // item))
+    content = bytes(start) + numbers
+    oid = store.put_bytes(content)
+    chunks = store.objects.stored(bytes.fromhex(oid))[1].chunks
+    assert {store.objects.head(name).filter for name, _ in chunks} <= {4, 8}  # two of 4 are one of 8
+    assert store.get_bytes(oid) == content
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    assert store.get_bytes(oid) == content
+    assert store.verify().findings == []
+
+
+@pytest.mark.parametrize("kind", ["text", "random", "bytes", "rounded"])
+def test_other_content_is_not_taken_for_numbers(store, kind):
+    source = random.Random(1)
+    words = ["größe", "naïve", "field", "value"]
+    make = {
+        "text": lambda: " ".join(source.choice(words) for _ in range(SIZE // 5)).encode(),
+        "random": lambda: source.randbytes(SIZE),
+        "bytes": lambda: bytes(source.choice((0, 1, 200)) for _ in range(SIZE)),
+        # what repeats as a whole packs best as it is
+        "rounded": lambda: b"".join(
+            struct.pack("<d", round(source.gauss(0, 1), 2)) for _ in range(SIZE // 8)
+        ),
+    }
+    oid = store.put_bytes(make[kind]())
+    chunks = store.objects.stored(bytes.fromhex(oid))[1].chunks
+    assert {store.objects.head(name).filter for name, _ in chunks} == {0}
 
 
 def test_a_very_large_raw_array_stays_in_one_piece_that_is_aligned(store, numpy):

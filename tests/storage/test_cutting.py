@@ -89,12 +89,12 @@ def test_a_full_disk_leaves_no_open_file(store, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "higher"), [("counts", True), ("source", True), ("csv", False), ("random", False)]
+    ("kind", "higher"), [("flags", True), ("source", True), ("csv", False), ("random", False)]
 )
 def test_a_higher_level_is_taken_where_it_gains(store, monkeypatch, kind, higher):
     rng = random.Random(1)
     content = {
-        "counts": lambda: b"".join(rng.randrange(100_000).to_bytes(8, "little") for _ in range(MB // 2)),
+        "flags": lambda: bytes(rng.randrange(2) for _ in range(4 * MB)),
         "source": lambda: b"".join(map(Path.read_bytes, sorted(Path(os.__file__).parent.glob("*.py"))[:80])),
         "csv": lambda: b"\n".join(b"%.4f,%.4f" % (rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(MB // 4)),
         "random": lambda: rng.randbytes(4 * MB),
