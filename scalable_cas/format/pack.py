@@ -165,16 +165,16 @@ def check_head(head: bytes) -> None:
     raise MalformedObject("pack", "it is of a version that is not known here")
 
 
-def read_table(data: bytes) -> Table:
+def read_table(data: bytes | memoryview) -> Table:
     """The table of a whole pack; where it cannot be read, one made from the objects that are found, with the
     reason.
     """
     try:
-        check_head(data[:HEAD_BYTES])
-        start, length, crc = end_of(len(data), data[-END_BYTES:])
-        return table_of(data[start : start + length], start, crc)
+        check_head(bytes(data[:HEAD_BYTES]))
+        start, length, crc = end_of(len(data), bytes(data[-END_BYTES:]))
+        return table_of(bytes(data[start : start + length]), start, crc)
     except MalformedObject as error:
-        return scan(data, error.reason)
+        return scan(bytes(data), error.reason)
 
 
 def scan(data: bytes, reason: str) -> Table:

@@ -9,6 +9,8 @@ pack) the blob is read, as by anyone who asks for it.
 
 from __future__ import annotations
 
+import threading
+
 from blake3 import blake3
 
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
@@ -18,6 +20,7 @@ from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.pack import read_table
 from scalable_cas.ops.closure import PARENTS, children_of
 from scalable_cas.storage import chunks
+from scalable_cas.storage.memory import Writable
 from scalable_cas.storage.reading import checked, content_of, own_header
 
 TYPE_CHECKING = False
@@ -86,13 +89,28 @@ def check_loose(store: StoreCore, oid: bytes, quick: bool) -> Checked:
     return item
 
 
-def check_pack(store: StoreCore, name: bytes, quick: bool) -> CheckedPack:
+class Room(threading.local):
+    """Memory for packs, one after the other, of each thread that checks them: to take it anew for each costs
+    a twentieth of the time.
+    """
+
+    def __init__(self) -> None:
+        self._taken = memoryview(b"")
+
+    def __call__(self, size: int) -> memoryview:
+        """At least ``size`` bytes, good until the next are asked for."""
+        if size > len(self._taken):
+            self._taken = Writable(size).view
+        return self._taken
+
+
+def check_pack(store: StoreCore, name: bytes, quick: bool, room: Room) -> CheckedPack:
     """Check a pack: each object, the table, and the name, which is the digest of all. Damage of an object is
     told once, by the object.
     """
     found, path = CheckedPack(), store.objects.packs.path(name)
     try:
-        data = store.objects.packs.load(name)
+        data = store.objects.packs.load_into(name, room)
     except FileNotFoundError:  # written anew since the listing
         return found
     except ObjectUnreadable as error:
@@ -102,7 +120,7 @@ def check_pack(store: StoreCore, name: bytes, quick: bool) -> CheckedPack:
     if table.reason:
         found.fault = ("pack", path, table.reason)
     members = sorted(table, key=lambda member: member.offset)
-    check = _Members(store, members, memoryview(data), quick).check
+    check = _Members(store, members, data, quick).check
     found.objects = [check(member) for member in members]
     sound = found.fault is None and not any(item.fault for item in found.objects)
     if sound and not quick and blake3(data, max_threads=1).digest() != name:

@@ -17,7 +17,7 @@ from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NAME_LENGTH = 64 + len(packed.PACK_SUFFIX)
@@ -125,6 +125,27 @@ class Packs:
                 return file.readall() or b""
         except FileNotFoundError:
             raise
+        except OSError as error:
+            raise ObjectUnreadable(name.hex(), error.strerror or str(error)) from error
+
+    def load_into(self, name: bytes, room: Callable[[int], memoryview]) -> memoryview:
+        """The same, in memory that ``room`` gives, which takes their number and may give more.
+
+        Raises:
+            FileNotFoundError, ObjectUnreadable: as `load`, or there is no memory for it.
+        """
+        try:
+            fd = os.open(self.path(name), _READ)
+            with open(fd, "rb", buffering=0) as file:
+                size = done = os.fstat(fd).st_size
+                data = room(size)[:size]
+                while done and (count := file.readinto(data[size - done :])):
+                    done -= count
+                return data[: size - done]
+        except FileNotFoundError:
+            raise
+        except MemoryError as error:
+            raise ObjectUnreadable(name.hex(), "there is no memory for all of its pack") from error
         except OSError as error:
             raise ObjectUnreadable(name.hex(), error.strerror or str(error)) from error
 

@@ -25,7 +25,7 @@ IMPORTS = {
     "fcntl": ("storage/",),
     "tempfile": ("storage/fs.py",),
     "shutil": ("storage/fs.py", "cli/"),  # cli: the width of the terminal; what changes files is below
-    "numpy": ("keys/", "codecs/"),
+    "numpy": ("keys/", "codecs/", "format/shuffle.py"),
     "pandas": ("keys/", "codecs/"),
     **dict.fromkeys(("pyarrow", "polars", "pytz", "scipy", "xarray", "torch"), ("keys/", "codecs/")),
     "boto3": ("remotes/s3_client.py",),

@@ -28,6 +28,7 @@ from scalable_cas.errors import (
 )
 from scalable_cas.format import chunking, header, layout, rows
 from scalable_cas.format.kinds import BLOB, object_id
+from scalable_cas.ops import checking
 from scalable_cas.ops.verify import repair
 from scalable_cas.storage import cutting, memory, parallel, reading
 from scalable_cas.storage.objects import Objects
@@ -447,6 +448,48 @@ def test_numbers_that_come_as_bytes_are_found_out(store, monkeypatch, item, star
     monkeypatch.delitem(sys.modules, "numpy", raising=False)
     assert store.get_bytes(oid) == content
     assert store.verify().findings == []
+
+
+NUMPY = """
+    import sys
+    from scalable_cas import Store
+    from scalable_cas.ops import verify
+    verify.MUCH = int(sys.argv[2])
+    with Store.open(sys.argv[1]) as store:
+        assert store.verify(quick=sys.argv[3] == "quick").findings == []
+    print("numpy" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("numpy")
+@pytest.mark.parametrize(
+    ("numbers", "much", "how", "loaded"),
+    [
+        (True, 0, "whole", True),
+        (True, 256 << 20, "whole", False),
+        (True, 0, "quick", False),
+        (False, 0, "whole", False),
+    ],
+)
+def test_verify_loads_numpy_only_where_there_is_much_to_unshuffle(store, numbers, much, how, loaded):
+    store.put_bytes(
+        b"".join((n * n).to_bytes(8, "little") for n in range(SIZE // 8)) if numbers else noise(1)
+    )
+    store.close()
+    assert run(NUMPY, store.root, much, how) == f"{loaded}\n"
+
+
+def test_verify_says_which_pack_there_is_no_memory_for(store, monkeypatch):
+    store.put_bytes(noise(1))
+    (pack,) = pack_files(store.root)
+
+    def none(room, size):
+        raise MemoryError
+
+    monkeypatch.setattr(checking.Room, "__call__", none)
+    (finding,) = [found for found in store.verify().findings if found.kind == "unreadable"]
+    assert finding.subject == str(pack)
+    assert "no memory" in finding.detail
 
 
 @pytest.mark.parametrize("kind", ["text", "random", "bytes", "rounded"])
