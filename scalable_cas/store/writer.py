@@ -336,7 +336,7 @@ def publish(
     objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
     refs: dict[bytes, bytes] = {}
     packed: dict[bytes, bytes] = {}
-    for item in batch:
+    for item in sorted(batch, key=lambda item: item.record.rowkey):  # once for both tables
         record = item.record
         record.sequence = sequence
         _, oid, root, _ = item.objects[-1]
