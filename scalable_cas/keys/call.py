@@ -341,8 +341,8 @@ class CallKeyer:
         except Refused as error:
             if is_default and not error.path:
                 return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all
-            path = f"{place}{name}{error.path}"
-            raise UnhashableArgument(self.name, f"{name}", path, error.reason) from error
+            path, declare = f"{place}{name}{error.path}", not (place or error.structural)
+            raise UnhashableArgument(self.name, f"{name}", path, error.reason, declare=declare) from error
 
     # --- captured variables --------------------------------------------------------------------------------
 

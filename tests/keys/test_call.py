@@ -574,6 +574,27 @@ def test_the_error_names_function_argument_path_and_remedies():
         assert word in str(error)
 
 
+def test_the_error_advises_no_declaration_that_would_not_help():
+    lock, given = Plain(threading.Lock()), {"x": ObjectType}
+    for made, value in (
+        (keyer(sub, types=given), lock),
+        (keyer(sub, types=given), UtilityType(lock)),
+        (keyer(sub), [ObjectType(lock)]),
+        (keyer(sub), UtilityType(ObjectType(lock))),
+        (keyer(sub, types={"x": list[ObjectType]}), [lock]),
+    ):
+        with pytest.raises(UnhashableArgument, match=r"or call register_key\(Type, function\)$"):
+            key(made, value, 0)
+
+    def closure(x):
+        return lock, x
+
+    with pytest.raises(
+        UnhashableArgument, match=r"captured lock\.x: .*or call register_key\(Type, function\)$"
+    ):
+        key(keyer(closure), 0)
+
+
 def test_the_error_shows_no_values():
     class Secret:
         def __init__(self):
