@@ -229,6 +229,18 @@ class StoreVersionError(ScalableCasError):
         self.reason = reason
 
 
+class FormatDamaged(ScalableCasError):
+    """The file that makes a folder a store says nothing that could be understood. ``path`` is that file. All
+    else of the store may be whole: the rest can be found without it.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is damaged; move that file away, then `scalable-cas init` brings the entries back"
+        )
+        self.path = path
+
+
 class StoreReadOnly(ScalableCasError):
     """The store cannot be written: its place is read-only, full, or belongs to somebody else."""
 

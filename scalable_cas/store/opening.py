@@ -7,11 +7,11 @@ import os
 from scalable_cas import config
 from scalable_cas.errors import (
     ConfigError,
+    FormatDamaged,
     IndexDamaged,
     MalformedObject,
     StoreNotFound,
     StoreReadOnly,
-    StoreVersionError,
 )
 from scalable_cas.format import layout
 from scalable_cas.storage import fs, netfs
@@ -39,7 +39,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
 
     Raises:
         StoreNotFound: there is no store.
-        StoreVersionError: it has a format that we do not know.
+        StoreVersionError: it has a format that we do not know. FormatDamaged: nobody would.
         StoreReadOnly: it cannot be read, or not be made.
         ConfigError: it is to be made where others have files in the same places.
     """
@@ -52,7 +52,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
             if not create:
                 raise StoreNotFound(root) from error
         except MalformedObject as error:
-            raise StoreVersionError(root, error.reason) from error
+            raise FormatDamaged(path) from error
         except OSError as error:
             raise StoreReadOnly(root, error.strerror or str(error)) from error
         initialise(root)
@@ -90,7 +90,7 @@ def declare_feature(root: str, feature: str) -> layout.StoreFormat:
     again until it finds its own there.
 
     Raises:
-        StoreReadOnly, StoreVersionError, StoreNotFound: it cannot be read or written.
+        StoreReadOnly, StoreVersionError, FormatDamaged, StoreNotFound: it cannot be read or written.
     """
     path = f"{root}/{layout.FORMAT_FILE}"
     while not (found := load_format(root, create=False)).uses(feature):

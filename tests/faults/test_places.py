@@ -13,7 +13,8 @@ import pytest
 from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.caching.session import current
-from scalable_cas.errors import StoreVersionError
+from scalable_cas.cli.main import main
+from scalable_cas.errors import FormatDamaged, StoreVersionError
 from tests.concurrency.functions import large, quick, value
 from tests.support.processes import finish, kill, run, start
 from tests.support.stores import assert_whole, entry_keys, findings, forget_open_stores, recorded
@@ -501,14 +502,47 @@ def test_a_feature_of_the_future_is_refused_by_name(stored, operation):
                 )
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\0" * 300, b'{"format": 1}', b"\xff" * 10])
+NO_FORMATS = {
+    "empty": b"",
+    "cut": b"{",
+    "a list": b"[]",
+    "zeros": b"\0" * 300,
+    "no text": b"\xff" * 10,
+    "deep": b"[" * 60_000,
+    "no id": b'{"format": 1}',
+    "a short id": b'{"format": 1, "id": "00", "features": {}}',
+    "version 0": b'{"format": 0, "id": "00112233445566778899aabbccddeeff", "features": {}}',
+    "a version in words": b'{"format": "1", "id": "00112233445566778899aabbccddeeff", "features": {}}',
+    "features of another kind": b'{"format": 1, "id": "00112233445566778899aabbccddeeff", "features": {"gc": 1}}',
+}
+
+
+@pytest.mark.parametrize("content", NO_FORMATS.values(), ids=NO_FORMATS)
 def test_a_damaged_format_file(stored, content):
     (stored / "format").write_bytes(content)
-    with pytest.raises(StoreVersionError):
+    with pytest.raises(
+        FormatDamaged, match=r"format is damaged; move that file away, then `scalable-cas init`"
+    ):
         Store.open(stored)
     with recorded() as texts:
         assert quick(1) == value(1)
     assert len(texts) == 1
+    assert "upgrade" not in texts[0]
+
+
+def test_a_later_format_is_known_by_its_number_alone(stored):
+    (stored / "format").write_bytes(b'{"format": 2, "name": "whatever a later version writes"}')
+    with pytest.raises(StoreVersionError, match=r"it has format 2; .* upgrade"):
+        Store.open(stored)
+
+
+def test_what_is_advised_where_the_format_file_is_damaged_brings_the_entries_back(stored, capsys):
+    before = entry_keys(stored)
+    (stored / "format").write_bytes(b"")
+    (stored / "format").rename(stored / "format.damaged")
+    assert main(["--store", str(stored), "init"]) == 0
+    assert "Made a store of what was there in" in capsys.readouterr().out
+    assert entry_keys(stored) == before
 
 
 def test_threads_that_find_a_store_shut_open_it_once(store_path, monkeypatch):
