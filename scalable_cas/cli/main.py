@@ -140,9 +140,8 @@ def _run(arguments: list[str]) -> int:
         return _failed("nothing was done")  # a question was answered with no, or not at all
     except KeyboardInterrupt:
         return INTERRUPTED
-    except click.UsageError as error:
-        error.show()
-        return error.exit_code
+    except click.ClickException as error:
+        return _failed(_wrong_usage(error), error.exit_code)
     except BrokenPipeError:  # whoever read our output has seen enough
         return _discard_output()
     except ScalableCasError as error:
@@ -152,6 +151,15 @@ def _run(arguments: list[str]) -> int:
         _failed(f"{name}{error.strerror or error}")
         return _discard_output()
     return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: click.ClickException) -> str:
+    """What click would say in four lines, as one of ours."""
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    more = "" if context is None else f"; `{context.command_path} -h` explains"
+    start = message[:1].lower() if message[1:2].islower() else message[:1]
+    return f"{start}{message[1:]}{more}"
 
 
 def _failed(message: str, code: int = 1) -> int:

@@ -74,22 +74,32 @@ def test_without_a_store_a_command_says_so_and_makes_none(cas, path, name):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments, said",
     [
-        (),
-        ("nope",),
-        ("ls", "a", "b"),
-        ("ls", "--nope"),
-        ("-q", "-v", "ls"),
-        ("--store", "", "ls"),
-        ("show",),
-        ("config",),
+        (("nope",), "'nope'; `scalable-cas -h` explains"),
+        (("ls", "a", "b"), "argument (b); `scalable-cas ls -h` explains"),
+        (("ls", "--nope"), "--nope"),
+        (("ls", "--sort", "nope"), "'created'"),
+        (("report", "--html"), "requires an argument"),
+        (("-q", "-v", "ls"), "error: -q and -v contradict each other; `scalable-cas -h` explains"),
+        (("--store", "", "ls"), "--store"),
+        (("show",), "error: missing argument 'KEY'; `scalable-cas show -h` explains"),
+        (("remote", "add", "name"), "error: missing argument 'URL'; `scalable-cas remote add -h` explains"),
+        (("config",), "error: missing command; `scalable-cas config -h` explains"),
     ],
 )
-def test_wrong_usage_is_2(cas, arguments):
+def test_wrong_usage_is_2_and_one_line(cas, arguments, said):
     done = cas(*arguments)
     assert (done.code, done.out) == (2, "")
-    assert "Usage:" in done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+
+
+def test_no_command_at_all_gets_the_help(cas):
+    done = cas()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: ")
 
 
 def test_store_is_found_as_a_call_finds_it(cas, workdir, monkeypatch):

@@ -62,7 +62,8 @@ def test_remote_add_makes_the_store_tries_the_place_and_says_what_it_can(cas, pl
 def test_what_cannot_be_a_remote_is_wrong_usage(cas, name, url):  # noqa: F811
     done = cas("remote", "add", name, url)
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("Error: ")
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
     assert "secret" not in done.err
 
 
