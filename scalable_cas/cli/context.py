@@ -7,7 +7,7 @@ import os
 import click
 
 from scalable_cas import config
-from scalable_cas.errors import StoreNotFound
+from scalable_cas.errors import ConfigError, StoreNotFound
 from scalable_cas.ids import prefix_bounds
 
 TYPE_CHECKING = False
@@ -95,6 +95,25 @@ class Prefix(_Text):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return value.strip().lower()
+
+
+class RemotePlace(_Text):
+    """A remote by its name or URL."""
+
+    name = "remote"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that it can be one; whether there is such a remote is the command's business."""
+        if not value:
+            self.fail("an empty name", param, ctx)
+        if "://" in value:
+            from scalable_cas.remotes.base import open_remote
+
+            try:
+                open_remote(value).close()  # asks nobody
+            except ConfigError as error:
+                self.fail(str(error), param, ctx)
+        return value
 
 
 class Amount(_Number):

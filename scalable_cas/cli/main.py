@@ -16,7 +16,8 @@ import click
 
 from scalable_cas.cli.context import Session
 from scalable_cas.cli.output import one_line
-from scalable_cas.errors import ScalableCasError
+from scalable_cas.config import local_folder
+from scalable_cas.errors import ConfigError, ScalableCasError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +103,11 @@ def cli(context: click.Context, path: str | None, quiet: bool, verbose: bool) ->
     """
     if quiet and verbose:
         raise click.UsageError("-q and -v contradict each other")
-    if path is not None and not path:
-        raise click.BadParameter("an empty path", param_hint="--store")
+    if path is not None:
+        try:
+            local_folder(path, "--store")
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
