@@ -65,14 +65,14 @@ def initialise(root: str) -> bool:
 
     Raises:
         StoreReadOnly: it cannot be made.
-        ConfigError: others have files where it would keep its own.
+        ConfigError: others have files where it would keep its own, or in its place.
     """
-    from scalable_cas.store.vacancy import require_vacant  # only then: most calls find their store
+    from scalable_cas.store.vacancy import place_to_make, require_vacant  # only then: most find their store
 
     alone = require_vacant(root, {"README": README, "CACHEDIR.TAG": CACHEDIR_TAG})
     if os.path.exists(f"{root}/{layout.CONFIG_FILE}"):
         load_settings(root)  # one of others is refused before anything is made beside it
-    fs.make_folder(root)
+    fs.make_folder(place_to_make(root))
     for name in (layout.TMP, layout.OBJECTS, layout.JOURNAL):
         fs.make_folder(f"{root}/{name}")
     tmp = f"{root}/{layout.TMP}"

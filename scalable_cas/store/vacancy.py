@@ -49,6 +49,36 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
     return all(name in _FOLDERS or name in texts or name in _OTHERS for name in names)
 
 
+def place_to_make(root: str) -> str:
+    """Where the folder of a store is to be made: ``root``, or what a link on the way leads to, if nothing is
+    there. Removing a store's folder clears it, and its next user makes it again; so it is behind a link.
+
+    Raises:
+        ConfigError: something else lies there, or the link is somebody else's, who could have us make any
+            folder.
+    """
+    there = root
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if os.path.isdir(there):
+        return root
+    if not os.path.islink(there) or os.path.exists(there):
+        raise ConfigError(root, f"{_called(there, root)} is no folder; move it away, or name another place")
+    seen = os.lstat(there)
+    if seen.st_uid == os.geteuid():
+        return os.path.realpath(root)
+    target = os.readlink(there)
+    raise ConfigError(
+        root,
+        f"{_called(there, root)} is a link of user {seen.st_uid} to {target}, which is not there; "
+        "make that folder, or name another place",
+    )
+
+
+def _called(path: str, root: str) -> str:
+    return "it" if path == root else path
+
+
 def _is_ours(root: str, name: str, texts: dict[str, bytes]) -> bool:
     path = f"{root}/{name}"
     if os.path.islink(path) or not os.path.isdir(path):
