@@ -6,6 +6,7 @@ complete; 2 wrong usage; 130 interrupted; 143 terminated. What went wrong is one
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -121,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # closed by whoever started us: what is printed would be lost without a word
         return _failed("stdout is closed")
+    if sys.stderr is None:  # nobody listens
+        os.open(os.devnull, os.O_RDONLY)  # takes the number of stderr, which a file of the store would get
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a listing
             stream.reconfigure(errors="backslashreplace")

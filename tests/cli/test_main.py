@@ -162,6 +162,20 @@ def test_closed_output_is_an_error(workdir):
     assert (done.returncode, done.stderr) == (1, b"error: stdout is closed\n")
 
 
+@pytest.mark.parametrize("command", ["write-tree folder", "verify --json", "gc --json", "reindex", "ls"])
+def test_nobody_has_to_listen_to_talk(workdir, filled, command):
+    (workdir / "folder").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m scalable_cas {command} 2>&-"],
+        cwd=workdir,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert bool(done.stdout) == (command != "reindex")
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(workdir, number, code):
     (workdir / "one").write_bytes(b"1")
