@@ -567,3 +567,37 @@ def test_threads_that_find_a_store_shut_open_it_once(store_path, monkeypatch):
     assert len(opened) == 1
     assert {id(flights) for flights in found} == {id(store.flights)}
     forget_open_stores()
+
+
+BROKEN_YAML = {
+    "a date of no calendar": b"started: 2026-02-30\n",
+    "a tag of another kind": b"x: !!bool perhaps\n",
+    "a tag of nothing": b'x: !!int ""\n',
+    "a time that is none": b"x: !!timestamp noon\n",
+    "brackets": b"[" * 20_000,
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_YAML.values(), ids=BROKEN_YAML)
+def test_a_scalable_yaml_that_cannot_be_read_costs_one_warning(workdir, run, content):
+    (workdir / "scalable.yaml").write_bytes(content)
+    (workdir / "m.py").write_text(
+        "from scalable_cas import cacheable\n@cacheable\ndef f(x): return x\nprint(f(1), f(2))\n"
+    )
+    done = run("m.py")
+    assert (done.returncode, done.stdout) == (0, "1 2\n")
+    assert done.stderr.count("CacheWarning") == 1
+    done = run("-m", "scalable_cas", "ls")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {workdir}/scalable.yaml: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"[1]", b"\xff"])
+def test_settings_of_a_store_that_cannot_be_read_cost_one_warning(stored, content):
+    (stored / "config.json").write_bytes(content)
+    with recorded() as texts:
+        assert (quick(1), quick(2)) == (value(1), value(2))
+    assert len(texts) == 1
+    assert "config.json: not" in texts[0]
