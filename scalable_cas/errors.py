@@ -242,10 +242,12 @@ class FormatDamaged(ScalableCasError):
 
 
 class StoreReadOnly(ScalableCasError):
-    """The store cannot be written: its place is read-only, full, or belongs to somebody else."""
+    """The store cannot be written: its place is read-only, full, or belongs to somebody else. ``cannot``:
+    what cannot even be done, if that is not to write.
+    """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot write to {path}: {reason}")
+    def __init__(self, path: str, reason: str, *, cannot: str = "write to") -> None:
+        super().__init__(f"cannot {cannot} {path}: {reason}")
         self.path = path
         self.reason = reason
 

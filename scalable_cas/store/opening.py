@@ -54,7 +54,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
         except MalformedObject as error:
             raise FormatDamaged(path) from error
         except OSError as error:
-            raise StoreReadOnly(root, error.strerror or str(error)) from error
+            raise StoreReadOnly(path, error.strerror or str(error), cannot="read") from error
         initialise(root)
     raise StoreNotFound(root)
 
@@ -146,7 +146,7 @@ class IndexPlace:
         Raises:
             IndexDamaged, StoreBusy, StoreReadOnly: as `Index`.
         """
-        if not os.path.exists(f"{self._path}/data.mdb"):
+        if not self._is_there():
             if read_only:
                 raise IndexDamaged(self._path, "it is missing")
             self._create(journal)
@@ -155,6 +155,15 @@ class IndexPlace:
         if not read_only and not index.number("filled"):
             self._fill(index, journal, objects)
         return index
+
+    def _is_there(self) -> bool:
+        try:
+            os.stat(f"{self._path}/data.mdb")
+        except PermissionError as error:  # whether there is one, only others know
+            raise StoreReadOnly(self._path, error.strerror or str(error), cannot="read") from error
+        except OSError:
+            return False
+        return True
 
     def rebuild(self, journal: Journal, objects: Objects) -> Index:
         """Throw a damaged index away and make it anew from files (I4). Of several processes that find it

@@ -38,7 +38,7 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
     except (FileNotFoundError, NotADirectoryError):  # who makes it says what is wrong with that
         return True
     except OSError as error:
-        raise StoreReadOnly(root, error.strerror or str(error)) from error
+        raise StoreReadOnly(root, error.strerror or str(error), cannot="read") from error
     # looked at last: a neighbour may have made the store meanwhile
     if strange and not os.path.exists(f"{root}/{layout.FORMAT_FILE}"):
         better = os.path.join(root, STORE_FOLDER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -14,7 +15,8 @@ from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.caching.session import current
 from scalable_cas.cli.main import main
-from scalable_cas.errors import FormatDamaged, StoreVersionError
+from scalable_cas.errors import FormatDamaged, StoreReadOnly, StoreVersionError
+from scalable_cas.store.core import StoreCore
 from tests.concurrency.functions import large, quick, value
 from tests.support.processes import finish, kill, run, start
 from tests.support.stores import assert_whole, entry_keys, findings, forget_open_stores, recorded
@@ -98,6 +100,29 @@ def test_a_folder_without_write_permission(stored, monkeypatch):
     finally:
         for folder, _, _ in os.walk(stored):
             os.chmod(folder, 0o755)
+
+
+@root_only
+@pytest.mark.parametrize("name", ["", "index", "index/data.mdb"])
+def test_what_may_not_be_read_is_no_damage(name, monkeypatch):
+    """Not below ``tmp_path``, which nobody else may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_CONFIG_HOME", f"{folder}/config")
+        os.mkdir(f"{folder}/config")
+        Store.init(f"{folder}/store").close()
+        for path, folders, files in os.walk(folder):
+            for each in (path, *(os.path.join(path, part) for part in folders + files)):
+                os.chmod(each, 0o755)
+        os.chmod(f"{folder}/config", 0o777)
+        os.chmod(f"{folder}/store/{name}", 0o700)
+        os.setresuid(65534, 65534, 0)
+        try:
+            for heal in (False, True):
+                with pytest.raises(StoreReadOnly, match=rf"cannot read {folder}/store/.*: Permission denied"):
+                    StoreCore(f"{folder}/store", create=heal, heal=heal)
+        finally:
+            os.setresuid(0, 0, 0)
+        assert os.path.getsize(f"{folder}/store/index/data.mdb")
 
 
 @root_only
