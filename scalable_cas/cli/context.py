@@ -76,6 +76,24 @@ pass_session = click.make_pass_decorator(Session)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class _Path(click.Path):
+    """A path, which shells complete. What lies there is looked at by whoever opens it: that is not there, or
+    may not be read, is no wrong usage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check that there is any."""
+        if not value:
+            self.fail("an empty path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _Path()
+
+
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
     _Number = click.ParamType[float]

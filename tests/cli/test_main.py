@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -131,6 +132,39 @@ def test_verbose_says_which_store_and_quiet_says_nothing(cas, path):
 def test_errors_of_the_system_are_one_line(cas):
     done = cas("hash-object", "absent")
     assert (done.code, done.out, done.err) == (1, "", "error: absent: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("hash-object",),
+        ("write-tree",),
+        ("checkout", "0123"),
+        ("bundle", "create"),
+        ("bundle", "verify"),
+        ("bundle", "unbundle"),
+        ("report", "--html"),
+    ],
+)
+def test_an_empty_path_is_wrong_usage(cas, command):
+    cas("init")
+    done = cas(*command, "")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "an empty path" in done.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_file_that_may_not_be_read_is_no_wrong_usage(cas):
+    with tempfile.TemporaryDirectory() as folder:  # below ``workdir`` nobody else may look
+        os.chmod(folder, 0o755)
+        open(f"{folder}/secret", "wb").close()
+        os.chmod(f"{folder}/secret", 0o600)
+        os.setresuid(65534, 65534, 0)
+        try:
+            done = cas("hash-object", f"{folder}/secret")
+        finally:
+            os.setresuid(0, 0, 0)
+    assert (done.code, done.out, done.err) == (1, "", f"error: {folder}/secret: Permission denied\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error_message(workdir):
