@@ -88,6 +88,19 @@ def test_a_url_that_can_be_no_remote_is_wrong_usage_wherever_it_stands(cas, adde
     assert (done.code, done.err.count("\n")) == (1, 1), done.err
 
 
+@pytest.mark.parametrize(
+    "command", [("push",), ("pull",), ("remote", "show", "origin"), ("gc", "--remote", "origin")]
+)
+def test_a_remote_whose_format_file_is_damaged_says_what_to_do(cas, added, command):  # noqa: F811
+    assert cas("push").code == 0
+    (file,) = added.folder.rglob("format.json")
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-20])
+    done = cas(*command)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "format.json: it is damaged, or somebody else's; put a copy of it back" in done.err
+
+
 def test_settings_are_kept_beside_remotes(cas, added):  # noqa: F811
     assert cas("config", "set", "sync", "strict").code == 0
     assert cas("config", "get", "sync").out == "strict\n"
