@@ -163,7 +163,8 @@ def _run(arguments: list[str]) -> int:
 
 def _wrong_usage(error: click.ClickException) -> str:
     """What click would say in four lines, as one of ours."""
-    message = error.format_message().rstrip(".")
+    message = error.format_message()
+    message = message if message.endswith(" .") else message.removesuffix(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     more = "" if context is None else f"; `{context.command_path} -h` explains"
     start = message[:1].lower() if message[1:2].islower() else message[:1]

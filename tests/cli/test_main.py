@@ -87,6 +87,7 @@ def test_without_a_store_a_command_says_so_and_makes_none(cas, path, name):
         (("--store", "s3://bucket/x", "ls"), "is a URL"),
         (("show",), "error: missing argument 'KEY'; `scalable-cas show -h` explains"),
         (("remote", "add", "name"), "error: missing argument 'URL'; `scalable-cas remote add -h` explains"),
+        (("remote", "add", "", "file:///x"), "use letters, digits, -, _ and .; `scalable-cas remote add -h`"),
         (("config",), "error: missing command; `scalable-cas config -h` explains"),
     ],
 )
