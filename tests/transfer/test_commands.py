@@ -101,6 +101,14 @@ def test_a_remote_whose_format_file_is_damaged_says_what_to_do(cas, added, comma
     assert "format.json: it is damaged, or somebody else's; put a copy of it back" in done.err
 
 
+def test_pull_from_no_remote_makes_no_store(cas, path):  # noqa: F811
+    for arguments in ((), ("somewhere",), ("--dry-run",)):
+        done = cas("pull", *arguments)
+        assert (done.code, done.err.count("\n")) == (1, 1)
+        assert "no remote is called so, there are none" in done.err
+    assert not path.exists()
+
+
 def test_settings_are_kept_beside_remotes(cas, added):  # noqa: F811
     assert cas("config", "set", "sync", "strict").code == 0
     assert cas("config", "get", "sync").out == "strict\n"
