@@ -56,7 +56,7 @@ class Store(StoreCore):
 
     Raises, when opened:
         StoreNotFound: there is none at that place.
-        StoreVersionError, StoreReadOnly, IndexDamaged, ConfigError: as `StoreCore`.
+        StoreVersionError, FormatDamaged, StoreReadOnly, IndexDamaged, ConfigError: as `StoreCore`.
     """
 
     @classmethod

@@ -106,8 +106,11 @@ def load_project(path: str) -> Project:
     try:
         with open(path, "rb") as file:
             content = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise ConfigError(path, " ".join(str(error).split())) from error
+    # what yaml lets through: a date of no calendar, a tag that its text does not fit, thousands of brackets
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise ConfigError(path, f"a value in it cannot be read ({type(error).__name__}: {error})") from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -339,7 +342,7 @@ def unpack_settings(data: bytes, source: str) -> Settings:
 
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(source, f"not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(source, "not a JSON object")

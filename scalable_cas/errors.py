@@ -140,17 +140,18 @@ class PathRefused(ScalableCasError):
 
 class UnhashableArgument(ScalableCasError, TypeError):
     """An argument has no reliable key. ``path`` is the place inside it, such as ``config["model"].loss``.
+    ``declare``: whether it might have one if it were declared ``ObjectType``.
 
     The message names types and paths only, never values: they may be secret, and their ``repr`` may be
     costly.
     """
 
-    def __init__(self, function: str, argument: str, path: str, reason: str) -> None:
+    def __init__(self, function: str, argument: str, path: str, reason: str, *, declare: bool = True) -> None:
+        method, call = "give its class a __scalable_key__(self) method", "call register_key(Type, function)"
+        classes = f"{method}, {call}, or declare {argument}=ObjectType" if declare else f"{method}, or {call}"
         super().__init__(
             f"{function}: cannot build a reliable cache key for {path}: {reason}. "
-            f'Leave it out with _ignore=("{argument}",), pass a plain value, '
-            "give its class a __scalable_key__(self) method, call register_key(Type, function), "
-            f"or declare {argument}=ObjectType"
+            f'Leave it out with _ignore=("{argument}",), pass a plain value, {classes}'
         )
         self.function = function
         self.argument = argument
@@ -228,11 +229,25 @@ class StoreVersionError(ScalableCasError):
         self.reason = reason
 
 
-class StoreReadOnly(ScalableCasError):
-    """The store cannot be written: its place is read-only, full, or belongs to somebody else."""
+class FormatDamaged(ScalableCasError):
+    """The file that makes a folder a store says nothing that could be understood. ``path`` is that file. All
+    else of the store may be whole: the rest can be found without it.
+    """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot write to {path}: {reason}")
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is damaged; move that file away, then `scalable-cas init` brings the entries back"
+        )
+        self.path = path
+
+
+class StoreReadOnly(ScalableCasError):
+    """The store cannot be written: its place is read-only, full, or belongs to somebody else. ``cannot``:
+    what cannot even be done, if that is not to write.
+    """
+
+    def __init__(self, path: str, reason: str, *, cannot: str = "write to") -> None:
+        super().__init__(f"cannot {cannot} {path}: {reason}")
         self.path = path
         self.reason = reason
 

@@ -39,6 +39,8 @@ else:
 
 #: Why an entry is not used by a wrapper that promises files.
 LACKS_FILES = "it was stored without its files, by a wrapper that does not say return_type"
+#: Why a call that is not stored here is a hit all the same.
+ELSEWHERE = "this call is in the remote; a call fetches it"
 
 ATTACHED = ("cache_key", "is_cached", "cache_info", "cache_clear", "cache_forget", "explain")
 
@@ -84,8 +86,16 @@ class Attached:
         try:
             if self.options.void or self.guard.has(store, rowkey, self.options.limit):
                 return not self.options.void and not self._lacks_files(store, rowkey)
-            remote = self.now().remote
-            return remote is not None and self.options.store and remote.knows(rowkey)
+        except (ScalableCasError, OSError) as error:
+            self.broken(error)
+            return False
+        return self._is_elsewhere(rowkey)
+
+    def _is_elsewhere(self, rowkey: bytes) -> bool:
+        """Whether a call that is not stored here would be brought from the remote."""
+        remote = self.now().remote
+        try:
+            return remote is not None and self.options.store and remote.knows(rowkey, self.options.limit)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False
@@ -114,8 +124,8 @@ class Attached:
         return store is not None and store.forget([rowkey]) == 1
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Whether the call is stored, and if not, in which arguments it differs from the nearest call that
-        is.
+        """Whether the call is stored, here or in the remote that is read through, and if not, in which
+        arguments it differs from the nearest call that is.
         """
         from scalable_cas.ops.explain import Explanation, call_of, explain
 
@@ -130,7 +140,10 @@ class Attached:
             return Explanation(self.keyer.name, hit=False, reason=LACKS_FILES, differs=[])
         call = call_of(self.describe(rowkey, args, kwargs, session.seed, found, inputs))
         cached = not self.options.void
-        return explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+        told = explain(store, self.keyer.name, rowkey, call, self.options.limit, cached=cached)
+        if cached and not told.hit and self._is_elsewhere(rowkey):
+            return Explanation(self.keyer.name, hit=True, reason=ELSEWHERE, differs=[])
+        return told
 
     def _lacks_files(self, store: StoreCore | None, rowkey: bytes) -> bool:
         """Whether an entry was stored by a wrapper that does not know that the function returns paths."""

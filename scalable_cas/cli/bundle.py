@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import FILE, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, count, document, lines, one_line, pairs, progress, seconds, size
 from scalable_cas.errors import NothingFound, ScalableCasError, StoreNotFound
 from scalable_cas.ops.bundle_check import BundleCheck, check_bundle
@@ -34,7 +34,7 @@ def command() -> None:
 
 
 @command.command("create")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=FILE)
 @click.option(
     "--function", "names", metavar="NAME", multiple=True, help="Only this function; may be repeated."
 )
@@ -125,7 +125,7 @@ def _to_file(
 
 
 @command.command("verify")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=FILE)
 @json_option
 @pass_session
 def verify(session: Session, file: str, as_json: bool) -> int:
@@ -169,7 +169,7 @@ def _whose(origin: str) -> str:
 
 
 @command.command("unbundle")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=FILE)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be taken.")
 @json_option
 @pass_session

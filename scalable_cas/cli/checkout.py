@@ -7,7 +7,7 @@ from itertools import islice
 
 import click
 
-from scalable_cas.cli.context import Prefix, Session, pass_session
+from scalable_cas.cli.context import FILE, Prefix, Session, pass_session
 from scalable_cas.cli.output import count, progress
 from scalable_cas.errors import ObjectNotFound
 from scalable_cas.format.kinds import TREE
@@ -20,7 +20,7 @@ _COUNTED = 1_000_000
 
 @click.command("checkout")
 @click.argument("oid", type=Prefix())
-@click.argument("path", type=click.Path())
+@click.argument("path", type=FILE)
 @pass_session
 def command(session: Session, oid: str, path: str) -> None:
     """Put the stored file or folder OID at PATH.

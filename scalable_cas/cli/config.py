@@ -7,8 +7,12 @@ import click
 from scalable_cas import config
 from scalable_cas.cli.context import Session, json_option, pass_session
 from scalable_cas.cli.output import clean, document, lines
+from scalable_cas.errors import ConfigError
 from scalable_cas.format.layout import CONFIG_FILE, TMP
 from scalable_cas.storage import fs
+
+#: A setting by its name.
+_SETTING = click.Choice([*config.SETTINGS])
 
 
 @click.group("config", no_args_is_help=False)
@@ -17,7 +21,7 @@ def command() -> None:
 
 
 @command.command("get")
-@click.argument("name")
+@click.argument("name", type=_SETTING, metavar="NAME")
 @pass_session
 def get(session: Session, name: str) -> None:
     """Print the value of the setting NAME."""
@@ -25,7 +29,7 @@ def get(session: Session, name: str) -> None:
 
 
 @command.command("set")
-@click.argument("name")
+@click.argument("name", type=_SETTING, metavar="NAME")
 @click.argument("value")
 @pass_session
 def set_(session: Session, name: str, value: str) -> None:
@@ -33,12 +37,14 @@ def set_(session: Session, name: str, value: str) -> None:
 
     Programs that run keep the old one until they start again.
     """
-    root = session.existing()
-    settings = _settings(root)
-    settings.get(name)
     possible = config.SETTINGS[name][1] or ()
     wanted = next((item for item in possible if _text(item) == value.strip().lower()), value)
-    config.check_setting(name, wanted, "config set")
+    try:
+        config.check_setting(name, wanted, "config set")
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    root = session.existing()
+    settings = _settings(root)
     changed = config.Settings(settings.values | {name: wanted})
     fs.replace(f"{root}/{TMP}", f"{root}/{CONFIG_FILE}", config.pack_settings(changed))
 

@@ -7,7 +7,7 @@ import os
 import click
 
 from scalable_cas import config
-from scalable_cas.errors import StoreNotFound
+from scalable_cas.errors import ConfigError, StoreNotFound
 from scalable_cas.ids import prefix_bounds
 
 TYPE_CHECKING = False
@@ -76,6 +76,24 @@ pass_session = click.make_pass_decorator(Session)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class _Path(click.Path):
+    """A path, which shells complete. What lies there is looked at by whoever opens it: that is not there, or
+    may not be read, is no wrong usage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check that there is any."""
+        if not value:
+            self.fail("an empty path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _Path()
+
+
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
     _Number = click.ParamType[float]
@@ -95,6 +113,25 @@ class Prefix(_Text):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return value.strip().lower()
+
+
+class RemotePlace(_Text):
+    """A remote by its name or URL."""
+
+    name = "remote"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that it can be one; whether there is such a remote is the command's business."""
+        if not value:
+            self.fail("an empty name", param, ctx)
+        if "://" in value:
+            from scalable_cas.remotes.base import open_remote
+
+            try:
+                open_remote(value).close()  # asks nobody
+            except ConfigError as error:
+                self.fail(str(error), param, ctx)
+        return value
 
 
 class Amount(_Number):

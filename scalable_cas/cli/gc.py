@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from scalable_cas.cli.context import DURATION, SIZE, Session, json_option, pass_session
+from scalable_cas.cli.context import DURATION, SIZE, RemotePlace, Session, json_option, pass_session
 from scalable_cas.cli.output import count, document, lines, progress, row, seconds, size, table
 from scalable_cas.ops.gc import GcPlan, GcResult, Policy, execute, plan_gc
 from scalable_cas.ops.selection import select_function
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 )
 @click.option("--function", metavar="NAME", help="Apply all of this to one function only.")
 @click.option(
-    "--remote", metavar="NAME", help="Tidy up there instead: what interrupted pushes left, and small packs."
+    "--remote",
+    type=RemotePlace(),
+    metavar="NAME",
+    help="Tidy up there instead: what interrupted pushes left, and small packs.",
 )
 @click.option(
     "--grace",

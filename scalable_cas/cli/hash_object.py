@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import click
 
-from scalable_cas.cli.context import Session, pass_session
+from scalable_cas.cli.context import FILE, Session, pass_session
 from scalable_cas.cli.output import lines, progress
 from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.storage.parallel import cores
@@ -26,7 +26,7 @@ _WAITED = 256 << 20
 
 
 @click.command("hash-object")
-@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=FILE)
 @click.option(
     "-w",
     "write",

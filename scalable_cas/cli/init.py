@@ -19,5 +19,7 @@ def command(session: Session) -> None:
     Nothing happens if there is one. The last line on stdout says where it is.
     """
     there = os.path.isfile(f"{session.place().path}/{FORMAT_FILE}")
-    store = session.store(create=True)
-    lines([f"{'There is already a store' if there else 'Made an empty store'} in {store.root}"])
+    # where the format file was lost, an index may be left that belongs to no store any more
+    store = session.store(create=True, heal=not there)
+    found = "a store of what was there" if store.index.count("refs") else "an empty store"
+    lines([f"{'There is already a store' if there else f'Made {found}'} in {store.root}"])

@@ -6,6 +6,7 @@ complete; 2 wrong usage; 130 interrupted; 143 terminated. What went wrong is one
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,7 +17,8 @@ import click
 
 from scalable_cas.cli.context import Session
 from scalable_cas.cli.output import one_line
-from scalable_cas.errors import ScalableCasError
+from scalable_cas.config import local_folder
+from scalable_cas.errors import ConfigError, ScalableCasError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +104,11 @@ def cli(context: click.Context, path: str | None, quiet: bool, verbose: bool) ->
     """
     if quiet and verbose:
         raise click.UsageError("-q and -v contradict each other")
-    if path is not None and not path:
-        raise click.BadParameter("an empty path", param_hint="--store")
+    if path is not None:
+        try:
+            local_folder(path, "--store")
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
@@ -117,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # closed by whoever started us: what is printed would be lost without a word
         return _failed("stdout is closed")
+    if sys.stderr is None:  # nobody listens
+        os.open(os.devnull, os.O_RDONLY)  # takes the number of stderr, which a file of the store would get
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a listing
             stream.reconfigure(errors="backslashreplace")
@@ -140,9 +148,8 @@ def _run(arguments: list[str]) -> int:
         return _failed("nothing was done")  # a question was answered with no, or not at all
     except KeyboardInterrupt:
         return INTERRUPTED
-    except click.UsageError as error:
-        error.show()
-        return error.exit_code
+    except click.ClickException as error:
+        return _failed(_wrong_usage(error), error.exit_code)
     except BrokenPipeError:  # whoever read our output has seen enough
         return _discard_output()
     except ScalableCasError as error:
@@ -152,6 +159,16 @@ def _run(arguments: list[str]) -> int:
         _failed(f"{name}{error.strerror or error}")
         return _discard_output()
     return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: click.ClickException) -> str:
+    """What click would say in four lines, as one of ours."""
+    message = error.format_message()
+    message = message if message.endswith(" .") else message.removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    more = "" if context is None else f"; `{context.command_path} -h` explains"
+    start = message[:1].lower() if message[1:2].islower() else message[:1]
+    return f"{start}{message[1:]}{more}"
 
 
 def _failed(message: str, code: int = 1) -> int:

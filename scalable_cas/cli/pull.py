@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import RemotePlace, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, count, document, lines, seconds, size
 from scalable_cas.cli.transferring import bar, function_option, jobs_option
 from scalable_cas.ops.selection import one_function
 from scalable_cas.ops.transfer.pull import Pulled, pull
 from scalable_cas.ops.transfer.pull_plan import PullPlan, plan_pull
-from scalable_cas.ops.transfer.repository import DEFAULT, open_repository
+from scalable_cas.ops.transfer.repository import DEFAULT, open_repository, url_of
 
 #: Lost entries that are printed; the rest is counted.
 NAMED = 20
 
 
 @click.command("pull")
-@click.argument("remote", default=DEFAULT)
+@click.argument("remote", type=RemotePlace(), default=DEFAULT)
 @function_option
 @click.option("--dry-run", is_flag=True, help="Print what would be fetched, and fetch none of it.")
 @jobs_option
@@ -35,6 +35,8 @@ def command(
     if something there is missing or damaged; the line names it, and the next push by somebody who has it
     sends it again.
     """
+    if "://" not in remote:
+        url_of(session.place().path, remote)  # before a store is made for nothing
     store = session.store(create=True)
     with open_repository(store, remote, jobs=jobs) as repository:
         chosen = None

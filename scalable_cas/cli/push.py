@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import RemotePlace, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, count, document, lines, seconds, size
 from scalable_cas.cli.transferring import bar, function_option, jobs_option
 from scalable_cas.ops.selection import select_function
@@ -14,7 +14,7 @@ from scalable_cas.ops.transfer.repository import DEFAULT, open_repository
 
 
 @click.command("push")
-@click.argument("remote", default=DEFAULT)
+@click.argument("remote", type=RemotePlace(), default=DEFAULT)
 @function_option
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
 @jobs_option

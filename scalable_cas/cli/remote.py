@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import RemotePlace, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, document, lines, pairs, row, table
 from scalable_cas.config import REMOTES, check_setting
 from scalable_cas.errors import ConfigError
@@ -77,7 +77,7 @@ def list_(session: Session, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("name")
+@click.argument("name", type=RemotePlace())
 @pass_session
 def remove(session: Session, name: str) -> None:
     """Forget the remote NAME. What lies there stays."""
@@ -85,7 +85,7 @@ def remove(session: Session, name: str) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", type=RemotePlace())
 @json_option
 @pass_session
 def show(session: Session, name: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import FILE, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, document, lines, row, table
 from scalable_cas.errors import StoreReadOnly
 from scalable_cas.ops.page import page
@@ -18,7 +18,10 @@ from scalable_cas.storage import fs
 @click.option("--last", is_flag=True, help="Only the run that ended last; otherwise all runs are added up.")
 @json_option
 @click.option(
-    "--html", metavar="FILE", help="Write a page to FILE instead, which needs nothing else to be shown."
+    "--html",
+    metavar="FILE",
+    type=FILE,
+    help="Write a page to FILE instead, which needs nothing else to be shown.",
 )
 @pass_session
 def command(session: Session, last: bool, as_json: bool, html: str | None) -> None:

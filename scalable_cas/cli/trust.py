@@ -94,6 +94,8 @@ def remove(session: Session, which: str) -> None:
     """
     trusted = trust_list()
     which = which.strip()
+    if not which:  # the name of every key that was added without one
+        raise click.UsageError("name a KEY, or the NAME that it was added under")
     found = {key for key, name in trusted.entries().items() if which in {key_text(key), name}}
     if not found:
         raise NothingFound(f"{which} is not in your list; `scalable-cas trust list` shows what is")

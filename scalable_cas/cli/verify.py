@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scalable_cas.cli.context import Session, json_option, pass_session
+from scalable_cas.cli.context import RemotePlace, Session, json_option, pass_session
 from scalable_cas.cli.output import clean, count, document, lines, progress, seconds, size
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "source",
+    type=RemotePlace(),
     metavar="REMOTE",
     help="With --repair: fetch what is missing or damaged here from REMOTE first.",
 )
 @click.option(
-    "--remote", metavar="NAME", help="Check what lies there instead: everything is downloaded and hashed."
+    "--remote",
+    type=RemotePlace(),
+    metavar="NAME",
+    help="Check what lies there instead: everything is downloaded and hashed.",
 )
 @json_option
 @pass_session

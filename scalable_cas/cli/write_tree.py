@@ -6,12 +6,12 @@ import os
 
 import click
 
-from scalable_cas.cli.context import Session, pass_session
+from scalable_cas.cli.context import FILE, Session, pass_session
 from scalable_cas.cli.output import lines, progress
 
 
 @click.command("write-tree")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", metavar="DIR", type=FILE)
 @pass_session
 def command(session: Session, folder: str) -> None:
     """Store the folder DIR, and print the id of its tree.
@@ -21,6 +21,7 @@ def command(session: Session, folder: str) -> None:
     """
     from scalable_cas.store.intake import put_path
 
+    os.scandir(folder).close()  # of a file nothing is to be taken
     store = session.store()
     with progress(session, "storing") as report:
         taken = put_path(store, os.fspath(folder), report)

@@ -96,13 +96,16 @@ def unpack_format(data: bytes, path: str) -> StoreFormat:
 
     try:
         content = json.loads(data)
-        version, store_id, features = content["format"], bytes.fromhex(content["id"]), content["features"]
-    except (ValueError, KeyError, TypeError) as error:
+        version = content["format"]
+        # looked at first: what else there is may be another thing in a later format
+        if type(version) is int and version > FORMAT_VERSION:
+            raise StoreVersionError(
+                path, f"it has format {version}; this program knows up to {FORMAT_VERSION}"
+            )
+        store_id = bytes.fromhex(content["id"])
+        features = {str(name): [str(item) for item in items] for name, items in content["features"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedObject("format file", f"{path} is not one") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise StoreVersionError(path, f"it has format {version}; this program knows up to {FORMAT_VERSION}")
-    if len(store_id) != 16 or not isinstance(features, dict):
-        raise MalformedObject("format file", f"{path} has no id or no features")
-    return StoreFormat(
-        store_id, {str(name): [str(item) for item in items] for name, items in features.items()}
-    )
+    if type(version) is not int or version < 1 or len(store_id) != 16:
+        raise MalformedObject("format file", f"{path} has no format number or no id")
+    return StoreFormat(store_id, features)

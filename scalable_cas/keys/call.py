@@ -270,6 +270,8 @@ class CallKeyer:
                     new_args[place] = passed
                 elif place is not None:
                     new_kwargs[place] = passed
+                elif isinstance(self._parameters, Plain):
+                    self._parameters.give(new_args, new_kwargs, f"{name}", passed)
             if section == "v":
                 rest_name = name
                 rest.append(hashed)
@@ -318,7 +320,7 @@ class CallKeyer:
             raise TypeError(
                 f"{self.name}: argument {name!r} is declared {declared.text}, got {got}"
             ) from error
-        if is_default and passed is not value:
+        if is_default and passed is not value and not isinstance(self._parameters, Plain):
             return value, value  # the function will see the default as it is, so that is what counts
         return passed, hashed
 
@@ -339,8 +341,8 @@ class CallKeyer:
         except Refused as error:
             if is_default and not error.path:
                 return typed("default", (encode(name),))  # a sentinel, such as object(): its place says all
-            path = f"{place}{name}{error.path}"
-            raise UnhashableArgument(self.name, f"{name}", path, error.reason) from error
+            path, declare = f"{place}{name}{error.path}", not (place or error.structural)
+            raise UnhashableArgument(self.name, f"{name}", path, error.reason, declare=declare) from error
 
     # --- captured variables --------------------------------------------------------------------------------
 

@@ -170,9 +170,12 @@ def _under_other_rules(value: Structural | Computing, walk: Walk) -> bytes:
     """A walk of its own, because what this one remembers was found under its own rules."""
     structural = walk.structural or type(value) is Structural
     computing = walk.computing or type(value) is Computing
-    return encode(
-        value.value, Walk(walk.inputs, structural=structural, computing=computing, before=walk.before)
-    )
+    inner = Walk(walk.inputs, structural=structural, computing=computing, before=walk.before)
+    try:
+        return encode(value.value, inner)
+    except Refused as error:
+        error.structural |= structural
+        raise
 
 
 def _blocks(prefix: bytes, items: Sequence[object], walk: Walk, depth: int) -> bytes:

@@ -35,12 +35,15 @@ SORTED = frozenset((SET, PAIRS, ATTRS))
 
 
 class Refused(Exception):
-    """A value has no canonical encoding. ``path`` is filled in by the engine that knows it."""
+    """A value has no canonical encoding. ``path`` is filled in by the engine that knows it. ``structural``:
+    although ``__reduce_ex__`` could be used.
+    """
 
     def __init__(self, reason: str, path: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.path = path
+        self.structural = False
 
 
 class GiveUp(Exception):

@@ -71,6 +71,14 @@ class Plain:
                 return None
         return values
 
+    def give(self, args: list[Any], kwargs: dict[str, Any], name: str, value: object) -> None:
+        """Add a value to the arguments of a call that leaves this parameter to its default."""
+        if name in self.by_keyword:
+            kwargs[name] = value
+        else:  # those before it are positional only too
+            args += self.defaults[len(args) : self.names.index(name)]
+            args.append(value)
+
     def entries(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Entry]:
         """All entries of a call.
 

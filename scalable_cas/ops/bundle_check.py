@@ -9,7 +9,7 @@ from scalable_cas.format import record as records
 from scalable_cas.format.chunking import ChunkList
 from scalable_cas.format.kinds import BLOB, hasher
 from scalable_cas.format.segment import ObjectPlace
-from scalable_cas.ops.unbundling import BadBundle, BundleFile, table_of_pack
+from scalable_cas.ops.unbundling import BadBundle, BundleFile, UnreadableBundle, table_of_pack
 from scalable_cas.storage import incoming, signing
 from scalable_cas.storage.reading import checked
 
@@ -49,7 +49,11 @@ class _There:
 
 
 def check_bundle(path: str, progress: Callable[[int, int], None] | None = None) -> BundleCheck:
-    """Read all of a bundle. Damage is a finding, not an error."""
+    """Read all of a bundle. Damage is a finding, not an error.
+
+    Raises:
+        UnreadableBundle: there is no such file, or it may not be read.
+    """
     result = BundleCheck()
     start = clock.monotonic()
     try:
@@ -58,6 +62,8 @@ def check_bundle(path: str, progress: Callable[[int, int], None] | None = None) 
             if not file.is_sound(progress):
                 result.findings.append("damaged: the digest of the whole does not match")
             _check(file, result)
+    except UnreadableBundle:
+        raise
     except BadBundle as error:
         result.findings.append(error.reason)
     result.seconds = clock.monotonic() - start

@@ -300,8 +300,10 @@ def _keys(store: StoreCore) -> Iterator[Check]:
 
 
 def _remedy(error: Any) -> str:
-    from scalable_cas.errors import IndexDamaged, StoreBusy, StoreVersionError
+    from scalable_cas.errors import FormatDamaged, IndexDamaged, StoreBusy, StoreVersionError
 
+    if isinstance(error, FormatDamaged):
+        return "move that file away; scalable-cas init"
     if isinstance(error, IndexDamaged):
         return "scalable-cas reindex"
     if isinstance(error, StoreVersionError):

@@ -127,8 +127,10 @@ class Through:
             self._start()
         return found
 
-    def knows(self, rowkey: bytes) -> bool:
-        """Whether `fetch` would bring an entry, as far as can be told without fetching it."""
+    def knows(self, rowkey: bytes, limit: int | None = None) -> bool:
+        """Whether `fetch` would bring an entry that is no older than ``limit`` (ns), as far as can be told
+        without fetching it.
+        """
         if self._dead or self._closed or self._store.read_only:
             return False
         if self._refreshed == NEVER:
@@ -136,10 +138,13 @@ class Through:
         elif clock.monotonic() - self._refreshed >= FRESH:
             self._ask_refresh()
         repository = self._repository
-        return repository is not None and (self._offers(repository, rowkey) or self._ahead.brought(rowkey))
+        if repository is None:
+            return False
+        brought = self._ahead.brought(rowkey) and self._store.contains(rowkey, limit)
+        return brought or self._offers(repository, rowkey, limit)
 
-    def _offers(self, repository: Repository, rowkey: bytes) -> bool:
-        """Whether the remote has an entry that may be used here, and that is not here."""
+    def _offers(self, repository: Repository, rowkey: bytes, limit: int | None = None) -> bool:
+        """Whether the remote has an entry that may be used here and is not here. ``limit``: age in ns."""
         found = repository.view.lookup(rowkey)
         if found is None:
             return False
@@ -147,6 +152,8 @@ class Through:
         try:
             record = records.unpack(packed)
             if record.rowkey != rowkey or record.type != records.REF:
+                return False
+            if limit is not None and clock.now_ns() - record.created > limit:
                 return False
             trust.allows(self._store, origin, record.codec, f"{record.key.hex()} of {record.function!r}")
         except UntrustedEntry as error:

@@ -47,12 +47,16 @@ class BadBundle(ScalableCasError):
         self.reason = reason
 
 
+class UnreadableBundle(BadBundle):
+    """A file that cannot be read, so that nothing is known of the bundle that it may be."""
+
+
 class BundleFile:
     """An open bundle. ``parts`` in the order of the file; ``size`` in bytes. Nothing in the parts is checked
     when it is opened.
 
     Raises:
-        BadBundle: it is no bundle, cut short, or something follows it.
+        BadBundle: it is no bundle, cut short, or something follows it. UnreadableBundle: it cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -60,22 +64,25 @@ class BundleFile:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise BadBundle(path, error.strerror or str(error)) from error
+            raise UnreadableBundle(path, error.strerror or str(error)) from error
         try:
             seen = os.fstat(self._fd)
             if not stat.S_ISREG(seen.st_mode):  # a pipe has no end to look at first
-                raise MalformedObject("bundle", "it is not a regular file")
+                raise UnreadableBundle(path, "no bundle: it is not a regular file")
             self.size = seen.st_size
             bundle.check_head(self._read(0, bundle.HEAD_BYTES))
             end = self._read(self.size - bundle.END_BYTES, bundle.END_BYTES)
             count, start, self._digest = bundle.unpack_end(end, self.size)
             self.parts = bundle.unpack_table(self._read(start, count * bundle.ROW_BYTES), start)
+        except UnreadableBundle:
+            self.close()
+            raise
         except MalformedObject as error:
             self.close()
             raise BadBundle(path, f"no whole bundle: {error.reason}") from error
         except OSError as error:
             self.close()
-            raise BadBundle(path, error.strerror or str(error)) from error
+            raise UnreadableBundle(path, error.strerror or str(error)) from error
 
     def __enter__(self) -> Self:
         return self

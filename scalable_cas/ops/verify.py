@@ -347,9 +347,10 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
     fields = rows.REF.unpack_from(row)
     kind, oid, copied = fields[3], fields[11], rows.inline_of(row)
     sound = rows.ref_tag(rowkey, row[rows.TAG_BYTES :], store.secret) == row[: rows.TAG_BYTES]
+    done: list[str] = []
     if oid.hex() in lost and sound and copied is not None and store.objects.place(oid) is None:
         store.put_object(kind, copied)
-        return [f"{oid.hex()}: restored from the index"]
+        done = [f"{oid.hex()}: restored from the index"]
     needs: set[bytes] = set()
     lost_for_good = False
     try:
@@ -360,8 +361,8 @@ def _repair_entry(store: StoreCore, rowkey: bytes, row: bytes, lost: set[str]) -
         pass
     if lost_for_good or any(store.objects.place(item) is None for item in needs):
         store.forget([rowkey])
-        return [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
-    return []
+        done = [f"{rowkey[8:].hex()}: forgotten, because its value is lost"]
+    return done
 
 
 def _repair_journal(store: StoreCore, verification: Verification) -> list[str]:

@@ -51,13 +51,15 @@ def check(path: str, *, alone: bool) -> None:
     read.
 
     Raises:
-        IndexDamaged: they are not whole, or not there.
+        IndexDamaged: they are not whole, or not there. StoreReadOnly: they may not even be read.
     """
     data = f"{path}/data.mdb"
     try:
         with open(data, "rb", buffering=0) as file:
             pages = file.read(128 << 10)  # two pages of the largest size that LMDB knows
             size = os.fstat(file.fileno()).st_size  # after them: the file may be growing, and never shrinks
+    except PermissionError as error:  # somebody else's: not ours to throw away
+        raise StoreReadOnly(path, error.strerror or str(error), cannot="read") from error
     except OSError as error:
         raise IndexDamaged(path, error.strerror or str(error)) from error
     short = size < _committed_bytes(pages, path)

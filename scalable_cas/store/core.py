@@ -70,7 +70,7 @@ class StoreCore(ObjectAccess):
 
     Raises, when made:
         StoreNotFound: there is none, and ``create`` is false.
-        StoreVersionError: it has a newer format.
+        StoreVersionError: it has a newer format. FormatDamaged: what it has is none.
         StoreReadOnly: it cannot be made.
         IndexDamaged: its index cannot be used, and ``heal`` is false (with it, the index is rebuilt and the
             fact reported once).

@@ -7,11 +7,11 @@ import os
 from scalable_cas import config
 from scalable_cas.errors import (
     ConfigError,
+    FormatDamaged,
     IndexDamaged,
     MalformedObject,
     StoreNotFound,
     StoreReadOnly,
-    StoreVersionError,
 )
 from scalable_cas.format import layout
 from scalable_cas.storage import fs, netfs
@@ -39,7 +39,7 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
 
     Raises:
         StoreNotFound: there is no store.
-        StoreVersionError: it has a format that we do not know.
+        StoreVersionError: it has a format that we do not know. FormatDamaged: nobody would.
         StoreReadOnly: it cannot be read, or not be made.
         ConfigError: it is to be made where others have files in the same places.
     """
@@ -52,9 +52,9 @@ def load_format(root: str, *, create: bool) -> layout.StoreFormat:
             if not create:
                 raise StoreNotFound(root) from error
         except MalformedObject as error:
-            raise StoreVersionError(root, error.reason) from error
+            raise FormatDamaged(path) from error
         except OSError as error:
-            raise StoreReadOnly(root, error.strerror or str(error)) from error
+            raise StoreReadOnly(path, error.strerror or str(error), cannot="read") from error
         initialise(root)
     raise StoreNotFound(root)
 
@@ -65,14 +65,14 @@ def initialise(root: str) -> bool:
 
     Raises:
         StoreReadOnly: it cannot be made.
-        ConfigError: others have files where it would keep its own.
+        ConfigError: others have files where it would keep its own, or in its place.
     """
-    from scalable_cas.store.vacancy import require_vacant  # only then: most calls find their store
+    from scalable_cas.store.vacancy import place_to_make, require_vacant  # only then: most find their store
 
     alone = require_vacant(root, {"README": README, "CACHEDIR.TAG": CACHEDIR_TAG})
     if os.path.exists(f"{root}/{layout.CONFIG_FILE}"):
         load_settings(root)  # one of others is refused before anything is made beside it
-    fs.make_folder(root)
+    fs.make_folder(place_to_make(root))
     for name in (layout.TMP, layout.OBJECTS, layout.JOURNAL):
         fs.make_folder(f"{root}/{name}")
     tmp = f"{root}/{layout.TMP}"
@@ -90,7 +90,7 @@ def declare_feature(root: str, feature: str) -> layout.StoreFormat:
     again until it finds its own there.
 
     Raises:
-        StoreReadOnly, StoreVersionError, StoreNotFound: it cannot be read or written.
+        StoreReadOnly, StoreVersionError, FormatDamaged, StoreNotFound: it cannot be read or written.
     """
     path = f"{root}/{layout.FORMAT_FILE}"
     while not (found := load_format(root, create=False)).uses(feature):
@@ -146,7 +146,7 @@ class IndexPlace:
         Raises:
             IndexDamaged, StoreBusy, StoreReadOnly: as `Index`.
         """
-        if not os.path.exists(f"{self._path}/data.mdb"):
+        if not self._is_there():
             if read_only:
                 raise IndexDamaged(self._path, "it is missing")
             self._create(journal)
@@ -155,6 +155,15 @@ class IndexPlace:
         if not read_only and not index.number("filled"):
             self._fill(index, journal, objects)
         return index
+
+    def _is_there(self) -> bool:
+        try:
+            os.stat(f"{self._path}/data.mdb")
+        except PermissionError as error:  # whether there is one, only others know
+            raise StoreReadOnly(self._path, error.strerror or str(error), cannot="read") from error
+        except OSError:
+            return False
+        return True
 
     def rebuild(self, journal: Journal, objects: Objects) -> Index:
         """Throw a damaged index away and make it anew from files (I4). Of several processes that find it

@@ -38,7 +38,7 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
     except (FileNotFoundError, NotADirectoryError):  # who makes it says what is wrong with that
         return True
     except OSError as error:
-        raise StoreReadOnly(root, error.strerror or str(error)) from error
+        raise StoreReadOnly(root, error.strerror or str(error), cannot="read") from error
     # looked at last: a neighbour may have made the store meanwhile
     if strange and not os.path.exists(f"{root}/{layout.FORMAT_FILE}"):
         better = os.path.join(root, STORE_FOLDER)
@@ -47,6 +47,36 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
             remedy = "move that away, or name another folder"
         raise ConfigError(root, f"it is no store, and {strange[0]!r} in it is not ours; {remedy}")
     return all(name in _FOLDERS or name in texts or name in _OTHERS for name in names)
+
+
+def place_to_make(root: str) -> str:
+    """Where the folder of a store is to be made: ``root``, or what a link on the way leads to, if nothing is
+    there. Removing a store's folder clears it, and its next user makes it again; so it is behind a link.
+
+    Raises:
+        ConfigError: something else lies there, or the link is somebody else's, who could have us make any
+            folder.
+    """
+    there = root
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if os.path.isdir(there):
+        return root
+    if not os.path.islink(there) or os.path.exists(there):
+        raise ConfigError(root, f"{_called(there, root)} is no folder; move it away, or name another place")
+    seen = os.lstat(there)
+    if seen.st_uid == os.geteuid():
+        return os.path.realpath(root)
+    target = os.readlink(there)
+    raise ConfigError(
+        root,
+        f"{_called(there, root)} is a link of user {seen.st_uid} to {target}, which is not there; "
+        "make that folder, or name another place",
+    )
+
+
+def _called(path: str, root: str) -> str:
+    return "it" if path == root else path
 
 
 def _is_ours(root: str, name: str, texts: dict[str, bytes]) -> bool:

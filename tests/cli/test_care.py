@@ -9,7 +9,7 @@ import pytest
 
 from scalable_cas import Store
 
-from .filling import count
+from .filling import count, put
 
 
 @pytest.fixture
@@ -61,6 +61,19 @@ def test_verify_repair(cas, path, filled, damaged):
     assert cas("verify")[:2] == (0, b"")
     assert cas("show", filled["small"]).code == 0
     assert os.listdir(path / "quarantine") == [damaged["text"]]
+
+
+def test_verify_repair_forgets_a_value_whose_parts_are_lost_with_it(cas, path):
+    """Its root can be had from the index, but its buffer cannot: one run is enough to see that."""
+    with Store.init(path) as store:
+        key = put(store, "model.run", "parts", {"small": 1, "large": bytes(range(256)) * 1000})
+    for file in path.glob("objects/??/*"):
+        file.chmod(0o600)
+        file.write_bytes(b"garbage")
+    found = cas("verify", "--repair", "--json").json
+    assert (found["ok"], found["left"]) == (True, [])
+    assert f"{key}: forgotten, because its value is lost" in found["repaired"]
+    assert cas("verify").code == 0
 
 
 def test_doctor_of_a_healthy_store(cas, path):

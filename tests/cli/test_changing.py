@@ -197,7 +197,7 @@ def test_config(cas, path):
 def test_config_refuses_what_there_is_not(cas, path, arguments):
     cas("init")
     done = cas("config", *arguments)
-    assert done.code == 1
+    assert done.code == 2
     assert done.err.count("\n") == 1
     assert not (path / "config.json").exists()
 
@@ -257,7 +257,7 @@ def test_require_signed_is_a_setting(cas, path, filled):
     assert "require_signed = true [false|true]" in cas("config", "list").out
     for wrong in ("1", "yes", "", "True or so"):
         done = cas("config", "set", "require_signed", wrong)
-        assert done.code == 1
+        assert done.code == 2
         assert "it can be false, true" in done.err
     assert cas("config", "set", "require_signed", "FALSE").code == 0
     assert cas("config", "get", "require_signed").out == "false\n"

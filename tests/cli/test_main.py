@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -74,22 +75,34 @@ def test_without_a_store_a_command_says_so_and_makes_none(cas, path, name):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments, said",
     [
-        (),
-        ("nope",),
-        ("ls", "a", "b"),
-        ("ls", "--nope"),
-        ("-q", "-v", "ls"),
-        ("--store", "", "ls"),
-        ("show",),
-        ("config",),
+        (("nope",), "'nope'; `scalable-cas -h` explains"),
+        (("ls", "a", "b"), "argument (b); `scalable-cas ls -h` explains"),
+        (("ls", "--nope"), "--nope"),
+        (("ls", "--sort", "nope"), "'created'"),
+        (("report", "--html"), "requires an argument"),
+        (("-q", "-v", "ls"), "error: -q and -v contradict each other; `scalable-cas -h` explains"),
+        (("--store", "", "ls"), "--store: it is empty"),
+        (("--store", "s3://bucket/x", "ls"), "is a URL"),
+        (("show",), "error: missing argument 'KEY'; `scalable-cas show -h` explains"),
+        (("remote", "add", "name"), "error: missing argument 'URL'; `scalable-cas remote add -h` explains"),
+        (("remote", "add", "", "file:///x"), "use letters, digits, -, _ and .; `scalable-cas remote add -h`"),
+        (("config",), "error: missing command; `scalable-cas config -h` explains"),
     ],
 )
-def test_wrong_usage_is_2(cas, arguments):
+def test_wrong_usage_is_2_and_one_line(cas, arguments, said):
     done = cas(*arguments)
     assert (done.code, done.out) == (2, "")
-    assert "Usage:" in done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+
+
+def test_no_command_at_all_gets_the_help(cas):
+    done = cas()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: ")
 
 
 def test_store_is_found_as_a_call_finds_it(cas, workdir, monkeypatch):
@@ -122,6 +135,39 @@ def test_errors_of_the_system_are_one_line(cas):
     assert (done.code, done.out, done.err) == (1, "", "error: absent: No such file or directory\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("hash-object",),
+        ("write-tree",),
+        ("checkout", "0123"),
+        ("bundle", "create"),
+        ("bundle", "verify"),
+        ("bundle", "unbundle"),
+        ("report", "--html"),
+    ],
+)
+def test_an_empty_path_is_wrong_usage(cas, command):
+    cas("init")
+    done = cas(*command, "")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "an empty path" in done.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_file_that_may_not_be_read_is_no_wrong_usage(cas):
+    with tempfile.TemporaryDirectory() as folder:  # below ``workdir`` nobody else may look
+        os.chmod(folder, 0o755)
+        open(f"{folder}/secret", "wb").close()
+        os.chmod(f"{folder}/secret", 0o600)
+        os.setresuid(65534, 65534, 0)
+        try:
+            done = cas("hash-object", f"{folder}/secret")
+        finally:
+            os.setresuid(0, 0, 0)
+    assert (done.code, done.out, done.err) == (1, "", f"error: {folder}/secret: Permission denied\n")
+
+
 def test_a_reader_that_leaves_early_is_no_error_message(workdir):
     (workdir / "large").write_bytes(b"\0" * 10_000_000)
     child = start(workdir, "hash-object", *["large"] * 2)
@@ -149,6 +195,20 @@ def test_closed_output_is_an_error(workdir):
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, b"error: stdout is closed\n")
+
+
+@pytest.mark.parametrize("command", ["write-tree folder", "verify --json", "gc --json", "reindex", "ls"])
+def test_nobody_has_to_listen_to_talk(workdir, filled, command):
+    (workdir / "folder").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m scalable_cas {command} 2>&-"],
+        cwd=workdir,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert bool(done.stdout) == (command != "reindex")
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

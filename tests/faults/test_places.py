@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -13,7 +14,9 @@ import pytest
 from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.caching.session import current
-from scalable_cas.errors import StoreVersionError
+from scalable_cas.cli.main import main
+from scalable_cas.errors import FormatDamaged, StoreReadOnly, StoreVersionError
+from scalable_cas.store.core import StoreCore
 from tests.concurrency.functions import large, quick, value
 from tests.support.processes import finish, kill, run, start
 from tests.support.stores import assert_whole, entry_keys, findings, forget_open_stores, recorded
@@ -97,6 +100,29 @@ def test_a_folder_without_write_permission(stored, monkeypatch):
     finally:
         for folder, _, _ in os.walk(stored):
             os.chmod(folder, 0o755)
+
+
+@root_only
+@pytest.mark.parametrize("name", ["", "index", "index/data.mdb"])
+def test_what_may_not_be_read_is_no_damage(name, monkeypatch):
+    """Not below ``tmp_path``, which nobody else may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_CONFIG_HOME", f"{folder}/config")
+        os.mkdir(f"{folder}/config")
+        Store.init(f"{folder}/store").close()
+        for path, folders, files in os.walk(folder):
+            for each in (path, *(os.path.join(path, part) for part in folders + files)):
+                os.chmod(each, 0o755)
+        os.chmod(f"{folder}/config", 0o777)
+        os.chmod(f"{folder}/store/{name}", 0o700)
+        os.setresuid(65534, 65534, 0)
+        try:
+            for heal in (False, True):
+                with pytest.raises(StoreReadOnly, match=rf"cannot read {folder}/store/.*: Permission denied"):
+                    StoreCore(f"{folder}/store", create=heal, heal=heal)
+        finally:
+            os.setresuid(0, 0, 0)
+        assert os.path.getsize(f"{folder}/store/index/data.mdb")
 
 
 @root_only
@@ -501,14 +527,47 @@ def test_a_feature_of_the_future_is_refused_by_name(stored, operation):
                 )
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\0" * 300, b'{"format": 1}', b"\xff" * 10])
+NO_FORMATS = {
+    "empty": b"",
+    "cut": b"{",
+    "a list": b"[]",
+    "zeros": b"\0" * 300,
+    "no text": b"\xff" * 10,
+    "deep": b"[" * 60_000,
+    "no id": b'{"format": 1}',
+    "a short id": b'{"format": 1, "id": "00", "features": {}}',
+    "version 0": b'{"format": 0, "id": "00112233445566778899aabbccddeeff", "features": {}}',
+    "a version in words": b'{"format": "1", "id": "00112233445566778899aabbccddeeff", "features": {}}',
+    "features of another kind": b'{"format": 1, "id": "00112233445566778899aabbccddeeff", "features": {"gc": 1}}',
+}
+
+
+@pytest.mark.parametrize("content", NO_FORMATS.values(), ids=NO_FORMATS)
 def test_a_damaged_format_file(stored, content):
     (stored / "format").write_bytes(content)
-    with pytest.raises(StoreVersionError):
+    with pytest.raises(
+        FormatDamaged, match=r"format is damaged; move that file away, then `scalable-cas init`"
+    ):
         Store.open(stored)
     with recorded() as texts:
         assert quick(1) == value(1)
     assert len(texts) == 1
+    assert "upgrade" not in texts[0]
+
+
+def test_a_later_format_is_known_by_its_number_alone(stored):
+    (stored / "format").write_bytes(b'{"format": 2, "name": "whatever a later version writes"}')
+    with pytest.raises(StoreVersionError, match=r"it has format 2; .* upgrade"):
+        Store.open(stored)
+
+
+def test_what_is_advised_where_the_format_file_is_damaged_brings_the_entries_back(stored, capsys):
+    before = entry_keys(stored)
+    (stored / "format").write_bytes(b"")
+    (stored / "format").rename(stored / "format.damaged")
+    assert main(["--store", str(stored), "init"]) == 0
+    assert "Made a store of what was there in" in capsys.readouterr().out
+    assert entry_keys(stored) == before
 
 
 def test_threads_that_find_a_store_shut_open_it_once(store_path, monkeypatch):
@@ -533,3 +592,37 @@ def test_threads_that_find_a_store_shut_open_it_once(store_path, monkeypatch):
     assert len(opened) == 1
     assert {id(flights) for flights in found} == {id(store.flights)}
     forget_open_stores()
+
+
+BROKEN_YAML = {
+    "a date of no calendar": b"started: 2026-02-30\n",
+    "a tag of another kind": b"x: !!bool perhaps\n",
+    "a tag of nothing": b'x: !!int ""\n',
+    "a time that is none": b"x: !!timestamp noon\n",
+    "brackets": b"[" * 20_000,
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_YAML.values(), ids=BROKEN_YAML)
+def test_a_scalable_yaml_that_cannot_be_read_costs_one_warning(workdir, run, content):
+    (workdir / "scalable.yaml").write_bytes(content)
+    (workdir / "m.py").write_text(
+        "from scalable_cas import cacheable\n@cacheable\ndef f(x): return x\nprint(f(1), f(2))\n"
+    )
+    done = run("m.py")
+    assert (done.returncode, done.stdout) == (0, "1 2\n")
+    assert done.stderr.count("CacheWarning") == 1
+    done = run("-m", "scalable_cas", "ls")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {workdir}/scalable.yaml: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"[1]", b"\xff"])
+def test_settings_of_a_store_that_cannot_be_read_cost_one_warning(stored, content):
+    (stored / "config.json").write_bytes(content)
+    with recorded() as texts:
+        assert (quick(1), quick(2)) == (value(1), value(2))
+    assert len(texts) == 1
+    assert "config.json: not" in texts[0]

@@ -214,7 +214,14 @@ def test_the_format_file_comes_back_and_a_newer_one_is_refused():
     assert layout.unpack_format(spaced, "x").store_id == made.store_id
     with pytest.raises(StoreVersionError, match="format 2"):
         layout.unpack_format(made.pack().replace(b'"format": 1', b'"format": 2'), "x")
-    for junk in (b"", b"{}", b"[]", made.pack()[:-5], made.pack().replace(b'"id": "00', b'"id": "zz')):
+    for junk in (
+        b"",
+        b"{}",
+        b"[]",
+        made.pack()[:-5],
+        made.pack().replace(b'"id": "00', b'"id": "zz'),
+        b'{"format": true}',
+    ):
         with pytest.raises(MalformedObject):
             layout.unpack_format(junk, "x")
 

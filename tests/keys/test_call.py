@@ -495,13 +495,31 @@ def test_declared_beyond_the_parameters():
     assert type(every.bind((1,), {"d": 1, "q": np.int64(5)}, None)[2]["q"]) is int
 
 
-def test_a_default_is_not_converted_behind_the_functions_back():
-    def function(x, n=True):
-        return n
+def test_a_default_is_converted_as_an_argument_is():
+    def function(x, n=True, *, rate=1, rates=(1,)):
+        return n, rate, rates
 
-    made = keyer(function, types={"n": int})
-    assert key(made, 1) != key(made, 1, 1)
-    assert made.bind((1,), {}, None)[2] == {}
+    made = keyer(function, types={"n": int, "rate": float, "rates": tuple[float, ...]})
+    assert key(made, 1) == key(made, 1, 1) == key(made, 1, 1, rate=1.0, rates=(1.0,))
+    args, kwargs = made.bind((1,), {}, None)[1:3]
+    assert repr((args, kwargs)) == "((1,), {'n': 1, 'rate': 1.0, 'rates': (1.0,)})"
+    assert made.account(args, kwargs) == made.account((1,), {})
+
+
+def test_a_default_that_is_converted_is_given_by_position_where_it_has_no_name():
+    def function(a, b=0, c=1, d=2, /, **more):
+        return a, b, c, d
+
+    made = keyer(function, types={"c": float, "d": float})
+    assert repr(made.bind((5,), {"c": 9}, None)[1:3]) == "((5, 0, 1.0, 2.0), {'c': 9.0})"
+    assert key(made, 5) == key(made, 5, 0, 1) == key(made, 5, 0, 1.0, 2.0)
+
+
+def test_a_default_that_cannot_be_given_is_not_converted_behind_the_functions_back():
+    """Another decorator may tell whether it was given."""
+    made = keyer(decorated, types={"y": float})
+    assert made.bind((1,), {}, None)[1:3] == ((1,), {})
+    assert key(made, 1) != key(made, 1, 2)
 
 
 def test_wrappers_as_declared_types():
@@ -554,6 +572,27 @@ def test_the_error_names_function_argument_path_and_remedies():
     assert isinstance(error, TypeError)
     for word in ("_ignore", "register_key", "__scalable_key__", "ObjectType"):
         assert word in str(error)
+
+
+def test_the_error_advises_no_declaration_that_would_not_help():
+    lock, given = Plain(threading.Lock()), {"x": ObjectType}
+    for made, value in (
+        (keyer(sub, types=given), lock),
+        (keyer(sub, types=given), UtilityType(lock)),
+        (keyer(sub), [ObjectType(lock)]),
+        (keyer(sub), UtilityType(ObjectType(lock))),
+        (keyer(sub, types={"x": list[ObjectType]}), [lock]),
+    ):
+        with pytest.raises(UnhashableArgument, match=r"or call register_key\(Type, function\)$"):
+            key(made, value, 0)
+
+    def closure(x):
+        return lock, x
+
+    with pytest.raises(
+        UnhashableArgument, match=r"captured lock\.x: .*or call register_key\(Type, function\)$"
+    ):
+        key(keyer(closure), 0)
 
 
 def test_the_error_shows_no_values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,51 @@ def test_names_that_are_ours():
 
 
 # --- what is no folder -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", ["", "/sub"])
+def test_a_store_behind_a_link_is_made_again_after_it_was_removed(tmp_path, monkeypatch, inside):
+    (tmp_path / "link").symlink_to("disk/cache")
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path}/link{inside}")
+    ran = []
+
+    @cacheable
+    def function(x):
+        ran.append(x)
+        return [x]
+
+    with recorded() as texts:
+        function(1), function(1)
+        shutil.rmtree(tmp_path / "disk")
+        time.sleep(0.01)
+        function(1), function(1)
+    assert (ran, texts) == ([1, 1], [])
+    assert (tmp_path / "link").is_symlink()
+    assert oct(os.stat(f"{tmp_path}/disk/cache{inside}").st_mode) == "0o40700"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_of_somebody_else_to_nothing_has_no_folder_made(tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to("wherever")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    with pytest.raises(
+        ConfigError, match=r"link: it is a link of user 12345 to wherever, which is not there"
+    ):
+        Store.init(tmp_path / "link")
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path}/link/sub")
+    with recorded() as texts:
+        assert cacheable(lambda x: x + 1)(1) == 2
+    assert len(texts) == 1 and "/link is a link of user 12345" in texts[0]
+    assert not (tmp_path / "wherever").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "/sub"])
+def test_a_file_in_the_place_of_a_store_is_named(tmp_path, inside):
+    (tmp_path / "file").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match=r"file is no folder|file: it is no folder; move it away"):
+        Store.init(f"{tmp_path}/file{inside}")
+    assert files_of(tmp_path) == {"file": b"precious"}
+
 
 URLS = ["s3://bucket/x", "gs://b", "file:///lustre/x", Path("s3://bucket/x")]
 

@@ -85,6 +85,22 @@ def test_is_cached_looks_there_too(person, place):
     assert (out, bob.ran()) == ("True False\n", [])
 
 
+def test_explain_says_what_is_cached_says(person, place):
+    ada, bob = person("ada", place), person("bob", place)
+    ada.run("square(7)")
+    out, _ = bob.run("told = square.explain(7); print(told.hit, told); print(square.explain(8).hit)")
+    assert out == "True pipeline.square: stored: this call is in the remote; a call fetches it\nFalse\n"
+    assert bob.ran() == []
+
+
+def test_what_is_too_old_there_is_not_cached(person, place):
+    ada, bob = person("ada", place), person("bob", place)
+    ada.run("square(7)")
+    for seconds, cached in ((3600, True), (1e-9, False)):
+        brief = f"f = cacheable(_ttl={seconds})(square.__wrapped__)"
+        assert bob.run(f"{brief}; print(f.is_cached(7), f.explain(7).hit)")[0] == f"{cached} {cached}\n"
+
+
 def test_nothing_is_looked_up_or_sent_without_store(person, place):
     person("ada", place).run("square(7)")
     bob = person("bob", place)

@@ -62,15 +62,58 @@ def test_remote_add_makes_the_store_tries_the_place_and_says_what_it_can(cas, pl
 def test_what_cannot_be_a_remote_is_wrong_usage(cas, name, url):  # noqa: F811
     done = cas("remote", "add", name, url)
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("Error: ")
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
     assert "secret" not in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("push",),
+        ("pull",),
+        ("gc", "--remote"),
+        ("verify", "--remote"),
+        ("verify", "--repair", "--from"),
+        ("remote", "show"),
+        ("remote", "remove"),
+    ],
+)
+def test_a_url_that_can_be_no_remote_is_wrong_usage_wherever_it_stands(cas, added, command):  # noqa: F811
+    for place in ("nothing://x/y", "s3://key:secret@bucket/x", "file://relative", ""):
+        done = cas(*command, place)
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert "secret" not in done.err
+    done = cas(*command, "nobody")  # which might be one
+    assert (done.code, done.err.count("\n")) == (1, 1), done.err
+
+
+@pytest.mark.parametrize(
+    "command", [("push",), ("pull",), ("remote", "show", "origin"), ("gc", "--remote", "origin")]
+)
+def test_a_remote_whose_format_file_is_damaged_says_what_to_do(cas, added, command):  # noqa: F811
+    assert cas("push").code == 0
+    (file,) = added.folder.rglob("format.json")
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-20])
+    done = cas(*command)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "format.json: it is damaged, or somebody else's; put a copy of it back" in done.err
+
+
+def test_pull_from_no_remote_makes_no_store(cas, path):  # noqa: F811
+    for arguments in ((), ("somewhere",), ("--dry-run",)):
+        done = cas("pull", *arguments)
+        assert (done.code, done.err.count("\n")) == (1, 1)
+        assert "no remote is called so, there are none" in done.err
+    assert not path.exists()
 
 
 def test_settings_are_kept_beside_remotes(cas, added):  # noqa: F811
     assert cas("config", "set", "sync", "strict").code == 0
     assert cas("config", "get", "sync").out == "strict\n"
     assert len(cas("remote", "list", "--json").json) == 1
-    assert cas("config", "get", "remotes").code == 1
+    assert cas("config", "get", "remotes").code == 2
 
 
 def test_push_and_pull_say_what_they_did_in_one_line(cas, added, workdir):  # noqa: F811
@@ -205,7 +248,7 @@ def test_repair_from_a_remote_that_is_none_is_an_error(cas, added, path, tmp_pat
         object_files(path)[0].unlink()
     for name in ("nosuch", "nosuch://x", (tmp_path / "nothing").as_uri()):
         done = cas("verify", "--repair", "--from", name)
-        assert done.code == 1
+        assert done.code == (2 if name == "nosuch://x" else 1)
         assert len(done.err.splitlines()) == 1
         assert done.lines == []
     assert cas("verify").code == damaged

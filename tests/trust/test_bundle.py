@@ -452,6 +452,9 @@ def test_what_is_no_bundle_is_one_clear_line(tmp_path, cas, what, bob):
         done = cas("--store", bob.path, "bundle", *command)
         assert done.code == 1
         assert (done.err + done.out).count("\n") == 1
+        # what is wrong with a bundle is what `verify` looks for; a file that cannot be read is an error
+        assert bool(done.out) == (command[0] == "verify" and what in ("empty", "text"))
+        assert done.out or done.err.startswith("error: ")
     assert not bob.path.exists()
 
 

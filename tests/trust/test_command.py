@@ -60,6 +60,7 @@ def test_add_list_remove(cas, home):
     assert cas("trust", "list").lines[1] == f"{KEY} Alice in Oslo"
     assert cas("trust", "remove", "Alice in Oslo").code == 0
     assert cas("trust", "remove", KEY).code == 1
+    assert cas("trust", "remove", " ").code == 2  # no name of the one key that has none
     assert cas("trust", "remove", signing.key_text(MALLORY.public)).code == 0
     assert [row["own"] for row in cas("trust", "list", "--json").json] == [True]
 

@@ -149,7 +149,8 @@ def _format(remote: Remote, *, create: bool) -> layout.RemoteFormat:
         try:
             found = layout.unpack_format(data, remote.url)
         except MalformedObject as error:
-            raise RemoteError(remote.url, layout.FORMAT_NAME, error.reason) from error
+            said = "it is damaged, or somebody else's; put a copy of it back, or use another place"
+            raise RemoteError(remote.url, layout.FORMAT_NAME, said) from error
         found.check("read", remote.url)
         return found
     raise RemoteError(remote.url, layout.FORMAT_NAME, "it cannot be made")
@@ -184,7 +185,7 @@ def url_of(root: str, name: str) -> str:
         if through is not None:
             return through
     if name not in known:
-        there = f"there are {', '.join(known)}" if known else "there are none"
+        there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
         raise ConfigError(
             name, f"no remote is called so, {there}; `scalable-cas remote add {name} URL` adds it"
         )
