@@ -11,13 +11,14 @@ structure, too.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from struct import Struct
 
 import lmdb
 
-from scalable_cas.errors import IndexDamaged, StoreReadOnly
+from scalable_cas.errors import IndexDamaged, StoreFull, StoreReadOnly
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import temporary_name
 
@@ -109,19 +110,28 @@ def is_as_left(path: str, seen: os.stat_result) -> bool:
 def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
     """Our error for one of LMDB's: what the system refused, or what is broken."""
     text = str(error)
+    short = "Input/output error" in text and _nothing_free(path)  # it calls a write that stops halfway so
+    if short or "No space left" in text or "quota" in text:
+        return StoreFull(path, os.strerror(errno.ENOSPC) if short else text)
     if any(
         word in text
         for word in (
-            "No space left",
             "Input/output error",
             "Read-only file system",
             "Permission denied",
-            "quota",
             "already open in this process",  # another handle of this store has yet to give up a broken one
         )
     ):
         return StoreReadOnly(path, text)
     return IndexDamaged(path, text)
+
+
+def _nothing_free(path: str) -> bool:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < 1 << 20
 
 
 def _committed_bytes(pages: bytes, path: str) -> int:
