@@ -23,7 +23,7 @@ from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.putting import AS_IT_IS
 from scalable_cas.storage.secret import user_secret
-from scalable_cas.store import lifecycle, opening, saying
+from scalable_cas.store import interim, lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
@@ -145,6 +145,7 @@ class StoreCore(ObjectAccess):
         self.known_files = KnownFiles(self) if on else None
         self.read: Callable[..., Any] = make_reader(self)
         lifecycle.register(self)
+        interim.begin(self)
         self.flush()
 
     def _declare(self, feature: str) -> None:
