@@ -22,7 +22,6 @@ LMDB's rules and what we do about them:
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import contextmanager
 
@@ -31,6 +30,7 @@ import lmdb
 from scalable_cas import clock
 from scalable_cas.errors import IndexDamaged, StoreBusy, StoreReadOnly
 from scalable_cas.storage import environment_files as files
+from scalable_cas.storage import forking
 from scalable_cas.storage.locks import LockFile
 
 TYPE_CHECKING = False
@@ -138,7 +138,7 @@ class Environment:
     def after_fork(self) -> None:
         """In the child: drop everything that belongs to the parent."""
         if self.env is not None and self.busy:
-            _abandon(self.env)
+            forking.abandon(self.env)
             if not self.read_only:
                 _abandoned.add(self.path)
         elif self.env is not None:
@@ -311,7 +311,7 @@ def acquire(path: str, *, read_only: bool) -> Environment:
     with _registry:
         if not _fork_hook:
             os.register_at_fork(
-                before=_before_fork, after_in_parent=_after_fork_parent, after_in_child=_after_fork_child
+                before=_before_fork, after_in_parent=forking.resume, after_in_child=_after_fork_child
             )
             _fork_hook = True
         real = os.path.realpath(path)
@@ -340,55 +340,17 @@ def release(environment: Environment) -> None:
             environment.close()
 
 
-_held: list[threading.RLock] = []
 #: Environments that this process inherited and can neither use nor close.
 _abandoned: set[str] = set()
-#: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules. 0.5 s
-#: were too few with four busy threads under load, because each look here waits 5 ms for each of them.
-_FORK_WAIT = 2.0
-#: Seconds without a change of threads once no reader was seen: more than is left until the fork is done.
-_UNDISTURBED = 1.0
-_interval = 0.0
 
 
 def _before_fork() -> None:
-    global _interval
-    environments = list(_open_here.values())
-    for environment in environments:
-        if environment.mutex.acquire(timeout=WRITE_WAIT):
-            _held.append(environment.mutex)
-    deadline = clock.monotonic() + _FORK_WAIT
-    while any(environment.busy for environment in environments) and clock.monotonic() < deadline:
-        clock.sleep(0.0001)
-    if environments:  # or a thread could begin to read between this look and the fork
-        _interval = sys.getswitchinterval()
-        sys.setswitchinterval(_UNDISTURBED)
-
-
-def _abandon(env: Any) -> None:
-    """Keep LMDB's object for ever: freeing it at exit would wait for a thread that does not exist here."""
-    import ctypes  # 5 ms, in a child that is this unlucky
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(env))
-
-
-def _let_others_run() -> None:
-    global _interval
-    if _interval:
-        sys.setswitchinterval(_interval)
-        _interval = 0.0
-
-
-def _after_fork_parent() -> None:
-    _let_others_run()
-    while _held:
-        _held.pop().release()
+    forking.prepare(list(_open_here.values()), WRITE_WAIT)
 
 
 def _after_fork_child() -> None:
     global _registry
-    _let_others_run()
-    _held.clear()
+    forking.begin_anew()
     _registry = threading.Lock()
     for environment in list(_open_here.values()):
         environment.after_fork()
