@@ -252,6 +252,10 @@ class StoreReadOnly(ScalableCasError):
         self.reason = reason
 
 
+class StoreFull(StoreReadOnly):
+    """It cannot be written because its disk, or the user's share of it, is full."""
+
+
 class IndexDamaged(ScalableCasError):
     """The index cannot be used as it is. It is derived: ``scalable-cas reindex`` rebuilds it from files."""
 

@@ -9,6 +9,7 @@ from scalable_cas.cli.output import clean, count, document, lines, progress, sec
 from scalable_cas.ops.transfer.remote_check import verify_remote
 from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.ops.transfer.restoring import restoring
+from scalable_cas.ops.transfer.setting_aside import repair_segments
 from scalable_cas.ops.verify import Finding, repair, verify
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     "--repair",
     "mend",
     is_flag=True,
-    help="Set damaged objects aside, restore what can be, forget what is lost.",
+    help="Set damaged objects aside, restore what can be, forget what is lost. With --remote: of segments.",
 )
 @click.option(
     "--from",
@@ -49,15 +50,16 @@ def command(
 
     One line for each thing that is wrong, naming the object and the entries that it affects; exit code 0
     exactly if nothing is wrong, and 1 also where --repair mended it. Without --repair nothing is changed.
-    What --remote finds is remembered: the next push sends it again.
+    What --remote finds is remembered: the next push sends it again. With --repair a damaged segment is put
+    back, or set aside if this store has no copy of it.
     """
     if source is not None and not mend:
         raise click.UsageError("--from says where --repair fetches from; give both")
-    if remote is not None and (quick or mend):
-        raise click.UsageError("--remote goes with neither --quick nor --repair; push mends a remote")
+    if remote is not None and (quick or source is not None):
+        raise click.UsageError("--remote goes with neither --quick nor --from; push mends a remote")
     store = session.store()
     if remote is not None:
-        return _verify_remote(session, store, remote, as_json=as_json)
+        return _verify_remote(session, store, remote, mend=mend, as_json=as_json)
     if source is not None:
         with open_repository(store, source):  # one that leads nowhere is an error before hours of reading
             pass
@@ -89,9 +91,11 @@ def _repair(store: Store, found: Verification, source: str | None) -> list[str]:
         return repair(store, found, restoring(repository))
 
 
-def _verify_remote(session: Session, store: Store, name: str, *, as_json: bool) -> int:
-    with open_repository(store, name) as repository, progress(session, "verify") as bar:
-        found = verify_remote(repository, bar)
+def _verify_remote(session: Session, store: Store, name: str, *, mend: bool, as_json: bool) -> int:
+    with open_repository(store, name) as repository:
+        with progress(session, "verify") as bar:
+            found = verify_remote(repository, bar)
+        done = repair_segments(repository) if mend and found.findings else []
     if as_json:
         document(
             {
@@ -103,18 +107,20 @@ def _verify_remote(session: Session, store: Store, name: str, *, as_json: bool) 
                 "requests": found.requests,
                 "seconds": found.seconds,
                 "findings": _rows(found.findings),
+                "repaired": done,
             }
         )
     else:
         lines(map(_line, found.findings))
+        lines(f"repaired: {clean(text)}" for text in done)
     entries = count(found.entries, "entry", "entries")
     checked = (
         f"{count(found.objects, 'object')} ({size(found.bytes)}) and {entries} in {seconds(found.seconds)}"
     )
     if found.findings:
         wrong = count(len(found.findings), "fault")
-        by_hand = "; a segment that stays damaged then: remove its file there, and push once more"
-        more = by_hand if any(finding.kind == "segment" for finding in found.findings) else ""
+        aside = "; a segment that stays damaged then is set aside with --repair"
+        more = aside if not mend and any(f.kind == "segment" for f in found.findings) else ""
         session.say(f"{wrong} in {checked}; the next `scalable-cas push` of who has it sends it again{more}")
     else:
         session.say(f"nothing is wrong there: checked {checked}")

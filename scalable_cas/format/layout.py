@@ -11,6 +11,7 @@ OBJECTS = "objects"
 JOURNAL = "journal"
 INDEX = "index"
 TMP = "tmp"
+BALLAST = "tmp/ballast"  # holds nothing: space for the day when the disk is full
 QUARANTINE = "quarantine"
 PACKS = "pack"  # in `OBJECTS`
 SEGMENT_SUFFIX = ".seg"

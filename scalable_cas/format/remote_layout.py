@@ -19,6 +19,7 @@ FORMAT_VERSION = 1
 FORMAT_BYTES = 64 << 10
 PACKS, BIGS, SEGMENTS = "packs/", "big/", "segments/"
 JOINED, NOTICES = "segments/joined/", "segments/notices/"
+QUARANTINE = "quarantine/"
 SEGMENT_SUFFIX, JOINED_SUFFIX, NOTICE_SUFFIX = ".seg", ".join", ".json"
 _DAY_NS = 86_400 * 10**9
 _HEX = frozenset("0123456789abcdef")
@@ -54,6 +55,11 @@ def joined_name(name: bytes) -> str:
 def notice_name(number: bytes) -> str:
     """The file of a collector's notice, by its random number (16 bytes)."""
     return f"{NOTICES}{number.hex()}{NOTICE_SUFFIX}"
+
+
+def quarantine_name(name: str, digest: bytes) -> str:
+    """Where the damaged bytes of a file are kept: two of one name do not meet."""
+    return f"{QUARANTINE}{name}.{digest[:8].hex()}"
 
 
 def segment_number(name: str) -> bytes | None:

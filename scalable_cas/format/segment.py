@@ -164,6 +164,19 @@ def unpack(
     return Segment(remote, signer, nonce, created, *_parts(body, records, holders, places))
 
 
+def has_its_digest(data: bytes) -> bool:
+    """Whether the digest of all that is before it stands at the end, or before a signature: such a file is as
+    its writer made it, also where `unpack` refuses it.
+    """
+    for behind in (0, SIGNATURE_BYTES):
+        end = len(data) - behind - DIGEST_BYTES
+        if end > 0:
+            digest = blake3(memoryview(data)[:end], derive_key_context=CONTEXT).digest()
+            if digest == data[end : end + DIGEST_BYTES]:
+                return True
+    return False
+
+
 def _head(data: bytes) -> tuple[Any, ...]:
     """The fields of the head, each within its limits, and the file exactly as long as they say."""
     if len(data) < HEAD_BYTES + DIGEST_BYTES or data[:8] != MAGIC:

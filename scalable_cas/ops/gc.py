@@ -17,8 +17,10 @@ then object.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from scalable_cas import clock
-from scalable_cas.errors import IndexDamaged
+from scalable_cas.errors import IndexDamaged, StoreFull
 from scalable_cas.format import layout, rows
 from scalable_cas.format.header import CHUNKED
 from scalable_cas.format.kinds import BLOB, TREE
@@ -27,13 +29,14 @@ from scalable_cas.ops.marking import mark
 from scalable_cas.ops.policy import Eviction, Policy, choose
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import leftovers, set_aside
+from scalable_cas.store import ballast
 from scalable_cas.store.folding import fold_if_many
 from scalable_cas.store.moving import drop_copies, rewrite, shrinkage
 from scalable_cas.store.rebuild import fill_index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from scalable_cas.storage.index import Changes
@@ -117,34 +120,63 @@ def execute(
         ObjectNotFound, CorruptObject, ObjectUnreadable: marking met a broken object; no object was deleted.
     """
     result = GcResult()
-    result.entries = _drop_entries(store, plan)
-    if store.index_is_local:  # other nodes store here too, and what they stored is in the journal only
-        fill_index(store.index, store.journal, store.objects)
-    condemned, epoch = _condemned(store, progress)
-    for at in range(0, len(condemned), SWEEP_BATCH):
-        _sweep(store, condemned[at : at + SWEEP_BATCH], epoch, result)
-        if progress is not None:
-            progress("sweep", min(at + SWEEP_BATCH, len(condemned)), len(condemned))
-    _sweep_packs(store, frozenset(condemned), result)
-    for path in plan.drafts:
+    for path in plan.drafts:  # first: it takes no space
         result.drafts += _remove_draft(path)
-    _compact(store, dropped=result.entries)
-    fold_if_many(store)
+    while True:
+        full = _drop_entries(store, plan, result)
+        before = result.bytes
+        _collect(store, progress, result)
+        if full is None:
+            break
+        if result.bytes <= before:  # no space for the rest of the entries, and none came back
+            raise full
+    with suppress(StoreFull):  # tidying can wait
+        _compact(store, dropped=result.entries)
+        fold_if_many(store)
+    ballast.keep(store.root)
     return result
 
 
-def _drop_entries(store: StoreCore, plan: GcPlan) -> int:
-    """Forget the planned entries that were neither stored anew nor pinned since the plan was made."""
-    created = {item.rowkey: item.created for item in plan.entries}
+def _collect(store: StoreCore, progress: Callable[[str, int, int], None] | None, result: GcResult) -> None:
+    """Remove the objects that nothing reaches."""
+    if store.index_is_local:  # other nodes store here too, and what they stored is in the journal only
+        fill_index(store.index, store.journal, store.objects)
+    condemned, epoch = ballast.with_room(store.root, lambda: _condemned(store, progress))
+    done = 0
+
+    def sweep(batch: Sequence[bytes], _last: bool) -> None:
+        nonlocal done
+        _sweep(store, batch, epoch, result)
+        done += len(batch)
+        if progress is not None:
+            progress("sweep", done, len(condemned))
+
+    if condemned:
+        ballast.in_batches(store.root, condemned, sweep, SWEEP_BATCH)
+    _sweep_packs(store, frozenset(condemned), result)
+
+
+def _drop_entries(store: StoreCore, plan: GcPlan, result: GcResult) -> StoreFull | None:
+    """Forget the planned entries that were neither stored anew nor pinned since the plan was made. Returns
+    what stopped it, if the disk is full: then what can be is to be freed first.
+    """
+    # the oldest first: if it stops in between, whole packs have become needless, whose removal takes no space
+    created = {item.rowkey: item.created for item in sorted(plan.entries, key=lambda item: item.created)}
 
     def still(changes: Changes, rowkey: bytes) -> bool:
         row = changes.ref(rowkey)
         same = row is not None and rows.REF.unpack_from(row)[6] == created[rowkey]
         return same and not changes.is_pinned(rowkey)
 
-    planned = list(created)
-    batches = (planned[at : at + FORGET_BATCH] for at in range(0, len(planned), FORGET_BATCH))
-    return sum(store.forget(batch, still=still) for batch in batches)
+    planned = [rowkey for rowkey in created if store.index.ref(rowkey) is not None]
+    for at in range(0, len(planned), FORGET_BATCH):
+        batch = planned[at : at + FORGET_BATCH]
+        try:
+            result.entries += store.forget(batch, still=still)
+        except StoreFull as error:
+            result.entries += sum(store.index.ref(rowkey) is None for rowkey in batch)
+            return error
+    return None
 
 
 def _condemned(store: StoreCore, progress: Callable[[str, int, int], None] | None) -> tuple[list[bytes], int]:
@@ -196,7 +228,7 @@ def _younger(store: StoreCore, oid: bytes, since: float) -> bool:
     return place is not None and place.changed > since * 1e9
 
 
-def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -> None:
+def _sweep(store: StoreCore, batch: Sequence[bytes], epoch: int, result: GcResult) -> None:
     """Steps 4 and 5 for some objects."""
     doomed: list[bytes] = []
 
@@ -222,8 +254,8 @@ def _sweep(store: StoreCore, batch: list[bytes], epoch: int, result: GcResult) -
 
 
 def _sweep_packs(store: StoreCore, condemned: frozenset[bytes], result: GcResult) -> None:
-    """Step 4 for packs, those first that go as a whole: that needs no space. And what lies there twice, after
-    a kill in the midst of a move.
+    """Step 4 for packs, those first that need the least space: what goes as a whole needs none. And what lies
+    there twice, after a kill in the midst of a move.
     """
     packs = store.objects.packs
     oldest = clock.now_ns() / 1e9 - DRAFT_SECONDS if store.index_is_local else float("inf")
@@ -234,9 +266,14 @@ def _sweep_packs(store: StoreCore, condemned: frozenset[bytes], result: GcResult
             continue
         less = shrinkage(store, name, condemned)
         if less or not seen.st_size:  # one that was cut down to nothing frees nothing, and goes all the same
-            found.append((less < seen.st_size, name))
+            found.append((seen.st_size - less, name))
     for _, name in sorted(found):
-        moved = rewrite(store, [name], dead=condemned)
+        try:
+            moved = rewrite(store, [name], dead=condemned)
+        except StoreFull:
+            if not result.bytes:
+                raise
+            break  # there is space now, for the next collection
         result.objects += moved.objects
         result.bytes += moved.bytes
     known = store.objects.known(list(store.objects.loose.names()) if packs.names() else [])

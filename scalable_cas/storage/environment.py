@@ -14,13 +14,14 @@ LMDB's rules and what we do about them:
   other user;
 - creation is not atomic when the disk is full: a new environment is made in ``tmp/`` and renamed;
 - its writer lock waits for ever: writers take a lock of our own first, with a time limit
-  (`Environment.writing`).
+  (`Environment.writing`);
+- who may not write cannot be in its table of readers, and writers would use pages again that he reads: he
+  reads a copy (`private_copy.py`).
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import contextmanager
 
@@ -29,12 +30,15 @@ import lmdb
 from scalable_cas import clock
 from scalable_cas.errors import IndexDamaged, StoreBusy, StoreReadOnly
 from scalable_cas.storage import environment_files as files
+from scalable_cas.storage import forking
 from scalable_cas.storage.locks import LockFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from scalable_cas.storage.private_copy import PrivateCopy
 
 #: A writer that cannot get the lock for this long computes without storing. A group commit takes
 #: milliseconds.
@@ -70,6 +74,7 @@ class Environment:
         self.env: Any = None
         self.busy: list[None] = []  # an item for each thread that reads; append and pop are one step each
         self._inode = 0
+        self._copy: PrivateCopy | None = None  # what is open, if it is read-only
         self._depth = 0  # how often this process holds the right to write, one inside the other
         self._turns = 0  # how often it has had it
 
@@ -96,8 +101,10 @@ class Environment:
                 raise
             self.locks.try_shared(_USERS)  # also turns our exclusive lock into a shared one
         else:
-            files.check(self.path, alone=True)
-            self.env, self.db = files.open_files(self.path, read_only=True)
+            from scalable_cas.storage.private_copy import PrivateCopy  # only then
+
+            self._copy = PrivateCopy(self.path, _WRITER, WRITE_WAIT)
+            self.env, self.db = self._copy.env, self._copy.db
         self._inode = os.stat(f"{self.path}/data.mdb").st_ino
 
     def _nobody_waits(self) -> bool:
@@ -113,23 +120,27 @@ class Environment:
         return False
 
     def close(self) -> None:
-        """Close the files; the last user on this machine leaves a stamp that says how the file was left."""
+        """Close the files; the last user on this machine leaves a stamp that says how the file was left. A
+        copy goes with its last reader.
+        """
+        if self.read_only:
+            return
         if self.env is not None:
             self.env.close()
             self.env, self.db = None, {}
-        if not self.read_only:
-            try:
-                if self.locks.try_exclusive(_USERS):
-                    files.leave_stamp(self.path)
-            except (StoreReadOnly, OSError):  # no stamp only means a check at the next open
-                pass
-            self.locks.close()
+        try:
+            if self.locks.try_exclusive(_USERS):
+                files.leave_stamp(self.path)
+        except (StoreReadOnly, OSError):  # no stamp only means a check at the next open
+            pass
+        self.locks.close()
 
     def after_fork(self) -> None:
         """In the child: drop everything that belongs to the parent."""
         if self.env is not None and self.busy:
-            _abandon(self.env)
-            _abandoned.add(self.path)
+            forking.abandon(self.env)
+            if not self.read_only:
+                _abandoned.add(self.path)
         elif self.env is not None:
             self.env.close()
         self.env, self.db = None, {}
@@ -139,8 +150,10 @@ class Environment:
 
     def is_current(self) -> bool:
         """Whether the file that is open is still the one at ``path`` (a store may be removed or rebuilt under
-        us).
+        us), or the copy of it that is open is still good enough.
         """
+        if self._copy is not None:
+            return self._copy.is_current()
         try:
             return os.stat(f"{self.path}/data.mdb").st_ino == self._inode
         except OSError:
@@ -298,7 +311,7 @@ def acquire(path: str, *, read_only: bool) -> Environment:
     with _registry:
         if not _fork_hook:
             os.register_at_fork(
-                before=_before_fork, after_in_parent=_after_fork_parent, after_in_child=_after_fork_child
+                before=_before_fork, after_in_parent=forking.resume, after_in_child=_after_fork_child
             )
             _fork_hook = True
         real = os.path.realpath(path)
@@ -327,55 +340,17 @@ def release(environment: Environment) -> None:
             environment.close()
 
 
-_held: list[threading.RLock] = []
 #: Environments that this process inherited and can neither use nor close.
 _abandoned: set[str] = set()
-#: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules. 0.5 s
-#: were too few with four busy threads under load, because each look here waits 5 ms for each of them.
-_FORK_WAIT = 2.0
-#: Seconds without a change of threads once no reader was seen: more than is left until the fork is done.
-_UNDISTURBED = 1.0
-_interval = 0.0
 
 
 def _before_fork() -> None:
-    global _interval
-    environments = list(_open_here.values())
-    for environment in environments:
-        if environment.mutex.acquire(timeout=WRITE_WAIT):
-            _held.append(environment.mutex)
-    deadline = clock.monotonic() + _FORK_WAIT
-    while any(environment.busy for environment in environments) and clock.monotonic() < deadline:
-        clock.sleep(0.0001)
-    if environments:  # or a thread could begin to read between this look and the fork
-        _interval = sys.getswitchinterval()
-        sys.setswitchinterval(_UNDISTURBED)
-
-
-def _abandon(env: Any) -> None:
-    """Keep LMDB's object for ever: freeing it at exit would wait for a thread that does not exist here."""
-    import ctypes  # 5 ms, in a child that is this unlucky
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(env))
-
-
-def _let_others_run() -> None:
-    global _interval
-    if _interval:
-        sys.setswitchinterval(_interval)
-        _interval = 0.0
-
-
-def _after_fork_parent() -> None:
-    _let_others_run()
-    while _held:
-        _held.pop().release()
+    forking.prepare(list(_open_here.values()), WRITE_WAIT)
 
 
 def _after_fork_child() -> None:
     global _registry
-    _let_others_run()
-    _held.clear()
+    forking.begin_anew()
     _registry = threading.Lock()
     for environment in list(_open_here.values()):
         environment.after_fork()

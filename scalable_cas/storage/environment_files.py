@@ -11,13 +11,14 @@ structure, too.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from struct import Struct
 
 import lmdb
 
-from scalable_cas.errors import IndexDamaged, StoreReadOnly
+from scalable_cas.errors import IndexDamaged, StoreFull, StoreReadOnly
 from scalable_cas.storage import fs
 from scalable_cas.storage.drafts import temporary_name
 
@@ -41,6 +42,8 @@ MAX_READERS = 4096
 #: What of the lock file is certain to be on the disk: it is written through a memory map, and a page that
 #: finds no space there kills the process. 64 bytes a reader, so this is for a thousand at once.
 LOCK_BYTES = 64 << 10
+#: Two pages of the largest size that LMDB knows.
+META_BYTES = 128 << 10
 _META = Struct("<IIQQ")
 _META_TAIL = Struct("<QQ")
 _MAGIC = 0xBEEFC0DE
@@ -56,18 +59,18 @@ def check(path: str, *, alone: bool) -> None:
     data = f"{path}/data.mdb"
     try:
         with open(data, "rb", buffering=0) as file:
-            pages = file.read(128 << 10)  # two pages of the largest size that LMDB knows
+            pages = file.read(META_BYTES)
             size = os.fstat(file.fileno()).st_size  # after them: the file may be growing, and never shrinks
     except PermissionError as error:  # somebody else's: not ours to throw away
         raise StoreReadOnly(path, error.strerror or str(error), cannot="read") from error
     except OSError as error:
         raise IndexDamaged(path, error.strerror or str(error)) from error
     short = size < _committed_bytes(pages, path)
-    if not (alone or short) or _stamp(data) == _read(f"{path}/stamp"):
+    if not (alone or short) or is_as_left(path, os.stat(data)):
         return
     for look in range(1 if alone else LOOKS):
         try:
-            _check_structure(data, path)
+            check_structure(data, path)
         except IndexDamaged as error:
             if look == LOOKS - 1 or alone:
                 raise IndexDamaged(path, "its file is cut short" if short else error.reason) from error
@@ -75,7 +78,12 @@ def check(path: str, *, alone: bool) -> None:
             return
 
 
-def _check_structure(data: str, path: str) -> None:
+def check_structure(data: str, path: str) -> None:
+    """Check the whole structure of a file; errors name ``path``.
+
+    Raises:
+        IndexDamaged: it is broken.
+    """
     from lmdb.verify import VerifyError, verify
 
     try:
@@ -93,20 +101,26 @@ def leave_stamp(path: str) -> None:
         StoreReadOnly: it cannot be written; that costs the next user a check.
     """
     # Written in place: a torn stamp fits no file, and a kill leaves nothing behind.
-    fs.overwrite(f"{path}/stamp", _stamp(f"{path}/data.mdb"))
+    fs.overwrite(f"{path}/stamp", _stamp(os.stat(f"{path}/data.mdb")))
+
+
+def is_as_left(path: str, seen: os.stat_result) -> bool:
+    """Whether a file is exactly the one that its last user closed."""
+    return _stamp(seen) == _read(f"{path}/stamp")
 
 
 def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
     """Our error for one of LMDB's: what the system refused, or what is broken."""
     text = str(error)
+    short = "Input/output error" in text and _nothing_free(path)  # it calls a write that stops halfway so
+    if short or "No space left" in text or "quota" in text:
+        return StoreFull(path, os.strerror(errno.ENOSPC) if short else text)
     if any(
         word in text
         for word in (
-            "No space left",
             "Input/output error",
             "Read-only file system",
             "Permission denied",
-            "quota",
             "already open in this process",  # another handle of this store has yet to give up a broken one
         )
     ):
@@ -114,8 +128,25 @@ def translated(error: lmdb.Error, path: str) -> StoreReadOnly | IndexDamaged:
     return IndexDamaged(path, text)
 
 
+def _nothing_free(path: str) -> bool:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < 1 << 20
+
+
 def _committed_bytes(pages: bytes, path: str) -> int:
     """How long the file must be, by the newest readable meta page."""
+    return newest(pages, path)[1]
+
+
+def newest(pages: bytes, path: str) -> tuple[int, int]:
+    """The last transaction, by the newest readable meta page, and how long the file must be by that.
+
+    Raises:
+        IndexDamaged: there is no such page.
+    """
     best = (-1, 0)
     size = 0
     # the first table's padding field holds the page size
@@ -131,11 +162,10 @@ def _committed_bytes(pages: bytes, path: str) -> int:
         best = max(best, (number, last))
     if best[0] < 0 or not 512 <= size <= 65536:
         raise IndexDamaged(path, "it has no readable meta page")
-    return (best[1] + 1) * size
+    return best[0], (best[1] + 1) * size
 
 
-def _stamp(data: str) -> bytes:
-    seen = os.stat(data)
+def _stamp(seen: os.stat_result) -> bytes:
     return f"{seen.st_ino} {seen.st_size} {seen.st_mtime_ns}\n".encode()
 
 
@@ -148,7 +178,8 @@ def _read(path: str) -> bytes:
 
 
 def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any, dict[str, Any]]:
-    """Open checked files; returns LMDB's environment and the handles of `DATABASES`.
+    """Open checked files; returns LMDB's environment and the handles of `DATABASES`. With ``read_only``
+    ``path`` is that of a file which nobody else has.
 
     Raises:
         StoreReadOnly: no rights, no address space.
@@ -168,6 +199,7 @@ def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any
                 max_readers=MAX_READERS,
                 max_spare_txns=0,
                 mode=0o600,
+                subdir=not read_only,
                 readonly=read_only,
                 lock=not read_only,
                 readahead=False,

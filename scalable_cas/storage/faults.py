@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from scalable_cas.errors import StoreReadOnly
+from scalable_cas.errors import StoreFull, StoreReadOnly
 
 #: Errors after which a store is of no use for writing, now; everything else is a defect and stays visible as
 #: OSError. The second group is what is met where the store, or its parent, is removed or replaced under us.
@@ -24,4 +24,5 @@ def unwritable(error: OSError, path: str) -> StoreReadOnly:
     """
     if error.errno not in UNWRITABLE:
         raise error
-    return StoreReadOnly(path, error.strerror or str(error))
+    kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreReadOnly
+    return kind(path, error.strerror or str(error))

@@ -21,27 +21,39 @@ from scalable_cas import clock
 from scalable_cas.storage import fs
 from scalable_cas.storage.faults import unwritable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _FLOCK = Struct("@hhqqi0q")  # struct flock on Linux: type, whence, start, length, pid
 _OFD_SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _HELD = frozenset((errno.EACCES, errno.EAGAIN))
 
 
+def _open_to_read(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
 class LockFile:
     """A file whose bytes are locks. Opened at first use, and again after a fork."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.path = path
         self._fd = -1
+        self._read_only = read_only  # of somebody else: only shared locks can be had
 
     @property
     def fd(self) -> int:
         """The descriptor.
 
         Raises:
-            StoreReadOnly: the file cannot be made.
+            StoreReadOnly: the file cannot be made, or read.
         """
         if self._fd < 0:
-            self._fd = fs.open_lock(self.path)
+            self._fd = _open_to_read(self.path) if self._read_only else fs.open_lock(self.path)
         return self._fd
 
     def _set(self, kind: int, start: int, length: int) -> bool:
@@ -77,14 +89,19 @@ class LockFile:
             self._set(fcntl.F_UNLCK, start, length)
 
     def exclusive_within(self, start: int, seconds: float) -> bool:
-        """Take a range for this process alone, trying for ``seconds``; False if it could not be had.
+        """Take a range for this process alone, trying for ``seconds``; False if it could not be had."""
+        return self._within(self.try_exclusive, start, seconds)
 
-        Polling, with pauses from 0.2 to 10 ms: the blocking call cannot be given a time limit without a
-        signal.
-        """
+    def shared_within(self, start: int, seconds: float) -> bool:
+        """The same, together with others."""
+        return self._within(self.try_shared, start, seconds)
+
+    def _within(self, take: Callable[[int], bool], start: int, seconds: float) -> bool:
+        # Polling, with pauses from 0.2 to 10 ms: the blocking call cannot be given a time limit without a
+        # signal.
         deadline = clock.monotonic() + seconds
         pause = 0.0002
-        while not self.try_exclusive(start):
+        while not take(start):
             if clock.monotonic() >= deadline:
                 return False
             clock.sleep(pause)

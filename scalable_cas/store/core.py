@@ -17,13 +17,13 @@ from scalable_cas.errors import (
     StoreVersionError,
 )
 from scalable_cas.format import layout, rows
-from scalable_cas.format.record import EVERY_KEY, Record, pinning, tombstone
+from scalable_cas.format.record import Record, pinning
 from scalable_cas.storage.ahead import Ahead
 from scalable_cas.storage.journal import Journal
 from scalable_cas.storage.objects import Objects
 from scalable_cas.storage.putting import AS_IT_IS
 from scalable_cas.storage.secret import user_secret
-from scalable_cas.store import lifecycle, opening, saying
+from scalable_cas.store import interim, lifecycle, opening, saying
 from scalable_cas.store.assembly import as_objects, one_object
 from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
@@ -146,6 +146,7 @@ class StoreCore(ObjectAccess):
         self.known_files = KnownFiles(self) if on else None
         self.read: Callable[..., Any] = make_reader(self)
         lifecycle.register(self)
+        interim.begin(self)
         self.flush()
 
     def _declare(self, feature: str) -> None:
@@ -311,32 +312,14 @@ class StoreCore(ObjectAccess):
         ids of functions of which nothing is to be left, `NO_FUNCTION` for all. Then what the index does not
         know goes too: an entry whose object is gone would be back in a rebuilt index if the object came back.
 
+        On a full disk the reserve goes, and they are forgotten a few at a time (`store.ballast`).
+
         Raises:
-            StoreReadOnly, StoreBusy, IndexDamaged: nothing was forgotten.
+            StoreFull: some may have been forgotten. StoreReadOnly, StoreBusy, IndexDamaged: none was.
         """
-        self.flush()
-        names = self.index.function_names()
+        from scalable_cas.store.forgetting import forget  # only then
 
-        def change(changes: Any) -> int:
-            present = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is not None]
-            absent: list[bytes] = []
-            if still is not None:
-                present = [rowkey for rowkey in present if still(changes, rowkey)]
-            elif not changes.number(
-                "filled"
-            ):  # by somebody who has read the journal already: he reads it again
-                absent = [rowkey for rowkey in rowkeys if changes.ref(rowkey) is None]
-            gone = [*present, *absent, *(fnid + EVERY_KEY for fnid in whole)]
-            if gone:
-                sequence, now = changes.next_number("sequence"), clock.now_ns()
-                stones = [
-                    tombstone(key, names.get(key[:8], ""), created=now, sequence=sequence) for key in gone
-                ]
-                self.journal.append([stone.pack() for stone in stones], sync=True)
-            return sum(changes.drop_entry(rowkey) for rowkey in present)
-
-        forgotten: int = self.index.write(change)
-        return forgotten
+        return forget(self, rowkeys, still, whole)
 
     def pin(self, targets: Sequence[bytes], *, pinned: bool = True) -> None:
         """Keep entries (row keys, 40 bytes) or objects (names, 32 bytes) from gc, or stop doing so.

@@ -18,6 +18,7 @@ from scalable_cas.storage import fs, netfs
 from scalable_cas.storage.index import Index
 from scalable_cas.storage.index import create as create_index
 from scalable_cas.storage.locks import LockFile
+from scalable_cas.store import ballast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def initialise(root: str) -> bool:
         fs.write_new(tmp, f"{root}/.gitignore", (b"*\n",), mode=0o600)
     fs.write_new(tmp, f"{root}/CACHEDIR.TAG", (CACHEDIR_TAG,), mode=0o600)
     fs.write_new(tmp, f"{root}/README", (README,), mode=0o600)
+    ballast.keep(root)
     # last, because it is what makes the folder a store
     content = layout.StoreFormat(os.urandom(16)).pack()
     return fs.write_new(tmp, f"{root}/{layout.FORMAT_FILE}", (content,), sync=True, mode=0o600) is not None

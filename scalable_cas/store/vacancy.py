@@ -110,6 +110,10 @@ def _is_hex(text: str) -> bool:
     return not set(text) - set("0123456789abcdef")
 
 
+def _in_tmp(name: str) -> bool:
+    return is_temporary(name) or name == os.path.basename(layout.BALLAST)
+
+
 def _in_objects(name: str) -> bool:
     return name == layout.PACKS or (len(name) == 2 and _is_hex(name))
 
@@ -128,7 +132,7 @@ def _in_quarantine(name: str) -> bool:
 
 
 _FOLDERS: dict[str, Callable[[str], bool]] = {
-    layout.TMP: is_temporary,
+    layout.TMP: _in_tmp,
     layout.OBJECTS: _in_objects,
     layout.JOURNAL: _in_journal,
     layout.INDEX: _in_index,

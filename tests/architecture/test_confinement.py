@@ -23,7 +23,7 @@ IMPORTS = {
     "yaml": ("config.py",),
     "time": ("clock.py",),
     "fcntl": ("storage/",),
-    "tempfile": ("storage/fs.py",),
+    "tempfile": ("storage/private_copy.py",),
     "shutil": ("storage/fs.py", "cli/"),  # cli: the width of the terminal; what changes files is below
     "numpy": ("keys/", "codecs/", "format/shuffle.py"),
     "pandas": ("keys/", "codecs/"),

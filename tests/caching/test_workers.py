@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 
+from scalable_cas import Store
+from scalable_cas.storage.environment_files import is_as_left
 from tests.support.processes import environment
 
 POOL = """
@@ -88,6 +90,52 @@ def test_a_pool_loses_no_result(workdir, run):
     script(workdir, run, POOL)
     # Nothing ran again. Of all runs: hits that a worker counts in its last moments may be in no run's report.
     assert report(run)["misses"] == 200
+
+
+def test_hits_in_a_pool_are_noted(workdir, run):
+    """Also where its workers, which are ended without warning, do nothing else. Those of the last moments are not."""
+    slowly = POOL.replace("pool.map(double,", "pool.map(slowly,").replace(
+        "if __name__", "def slowly(i):\n    time.sleep(0.02)\n    return double(i)\n\nif __name__"
+    )
+    script(workdir, run, "import time" + slowly)
+    with Store.open(workdir / ".scalable") as store:
+        assert all(store.index.last_use(rowkey) == 0 for rowkey, _ in store.index.scan("refs"))
+    script(workdir, run, "import time" + slowly)
+    last = report(run, "--last")
+    assert last["misses"] == 0
+    assert last["hits"] >= 60
+    with Store.open(workdir / ".scalable") as store:
+        used = [rowkey for rowkey, _ in store.index.scan("refs") if store.index.last_use(rowkey)]
+    assert len(used) == last["hits"]
+
+
+def test_what_a_worker_noted_before_it_is_ended(workdir, run):
+    script(workdir, run, POOL)
+    script(
+        workdir,
+        run,
+        POOL.partition("if __name__")[0]
+        + """
+import multiprocessing, time
+
+def work(done):
+    assert sum(map(double, range(200))) == 39800
+    done.set()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    done = multiprocessing.Event()
+    worker = multiprocessing.Process(target=work, args=(done,), daemon=True)
+    worker.start()
+    done.wait()
+    time.sleep(1.5)
+    worker.terminate()
+    worker.join()
+""",
+    )
+    index = workdir / ".scalable" / "index"
+    assert is_as_left(str(index), os.stat(index / "data.mdb")), "the next user would have to check all of it"
+    assert (report(run, "--last")["hits"], report(run, "--last")["misses"]) == (200, 0)
 
 
 def test_wrappers_travel_by_value_with_their_identity(workdir, run):

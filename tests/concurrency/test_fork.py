@@ -94,6 +94,47 @@ assert all(quick.is_cached(n) for i in range(1, forks + 1) for n in range(1000 *
     assert_whole(store_path)
 
 
+def test_fork_where_the_system_lets_others_run_in_between(store_path):
+    """Between the last look at who reads and the fork, 20 ms in which a thread that waits for the interpreter asks for
+    it; it must not get it, or it may be inside a read when the process is forked.
+    """
+    run(
+        """
+import ctypes, os
+hold = ctypes.PyDLL(None).usleep  # keeps the interpreter, as a thread does that the system does not let run
+os.register_at_fork(before=lambda: hold(20_000))
+"""
+        + PRELUDE
+        + """
+from scalable_cas.storage import environment
+stop = False
+def reader():
+    while not stop:
+        for n in range(50):
+            assert quick(n) == value(n)
+def writer():
+    n = 1_000_000
+    while not stop:
+        n += 1
+        assert quick(n) == value(n)
+for n in range(50):
+    quick(n)
+threads = [threading.Thread(target=t, daemon=True) for t in (writer, reader, reader)]
+for t in threads:
+    t.start()
+before = sys.getswitchinterval()
+for _ in range(60):
+    wait(child(lambda: sys.exit(1 if environment._abandoned else 0), os._exit))
+assert sys.getswitchinterval() == before
+stop = True
+for t in threads:
+    t.join()
+""",
+        store=store_path,
+    )
+    assert_whole(store_path)
+
+
 def test_fork_while_a_thread_stays_inside_a_read(store_path):
     """As a collector that marks. The child can neither use nor close what it inherits: it computes, and says so
     once; it ends; and the reader's place in LMDB's table is still the reader's.

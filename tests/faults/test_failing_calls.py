@@ -15,7 +15,7 @@ MODULE = "tests.support.scenarios"
 #: Programs made of decorated calls: they may not notice. The others are commands, which may end with an error of ours.
 CALLS = {"first", "again", "duplicate", "burst", "chunks", "overwrite", "reopen"}
 SOME = ("duplicate", "clear", "collect", "chunks", "collect_chunks", "reopen", "configure")
-REFUSALS = ("StoreReadOnly", "StoreBusy", "IndexDamaged")
+REFUSALS = ("StoreReadOnly", "StoreFull", "StoreBusy", "IndexDamaged")
 
 
 def complaint(name, status, errors):

@@ -16,6 +16,7 @@ from scalable_cas.storage import fs, parallel
 from scalable_cas.storage.cutting import ARRAY_BYTES
 from scalable_cas.storage.loose import LooseObjects
 from scalable_cas.store.telemetry import Counters
+from tests.support.stores import leftovers
 
 np = pytest.importorskip("numpy")
 
@@ -56,7 +57,7 @@ def file_of(store, value):
 
 
 def nothing_is_left(store):
-    return os.listdir(f"{store.root}/tmp") == [] and store.objects.loose.drafts == {}
+    return leftovers(store.root) == [] and store.objects.loose.drafts == {}
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -64,7 +64,7 @@ def leftovers(path) -> list[str]:
     index |= {f"flight.lock.{n}" for n in range(1, FILES)}
     root = Path(path)
     found = [name for name in os.listdir(root) if name not in known | {"quarantine", "index.lock"}]
-    found += [f"tmp/{name}" for name in os.listdir(root / "tmp")]
+    found += [f"tmp/{name}" for name in os.listdir(root / "tmp") if name != "ballast"]
     if (root / "index").exists():
         found += [f"index/{name}" for name in os.listdir(root / "index") if name not in index]
     found += [f"journal/{name}" for name in os.listdir(root / "journal") if not name.endswith(".seg")]

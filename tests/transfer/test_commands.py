@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -222,6 +223,28 @@ def test_verify_remote_names_what_is_wrong_and_the_next_push_mends_it(cas, added
     assert pack.read_bytes() == content
     assert cas("verify", "--remote", "origin").code == 0
     assert cas("verify", "--remote", "origin", "--quick").code == 2
+
+
+def test_verify_remote_repair_sets_a_damaged_segment_aside(cas, added, path):  # noqa: F811
+    cas("push")
+    (segment,) = added.segments()
+    flip(segment, 100)
+    content = segment.read_bytes()
+    shutil.rmtree(path / "index")  # the copy was there
+    done = cas("verify", "--remote", "origin")
+    assert done.code == 1
+    assert "set aside with --repair" in done.err
+    assert segment.read_bytes() == content
+    assert "--repair" in cas("gc", "--remote", "origin").err
+    done = cas("verify", "--remote", "origin", "--repair")
+    assert done.code == 1
+    assert done.lines[1].startswith("repaired: segments/")
+    assert done.lines[1].endswith("is set aside; push again what it held")
+    assert cas("verify", "--remote", "origin", "--repair", "--json").json["repaired"] == []
+    assert cas("push").code == 0
+    assert cas("verify", "--remote", "origin").code == 0
+    assert cas("gc", "--remote", "origin").code == 0
+    assert cas("verify", "--remote", "origin", "--repair", "--from", "origin").code == 2
 
 
 def test_repair_fetches_what_is_lost_here(cas, added, path):  # noqa: F811

@@ -6,16 +6,22 @@ import os
 import random
 
 import pytest
+from blake3 import blake3
 
 from scalable_cas import Store
 from scalable_cas.errors import RemoteError, StoreVersionError
+from scalable_cas.format import joined
+from scalable_cas.format import segment as segments
 from scalable_cas.format.header import RAW
 from scalable_cas.format.kinds import BLOB
 from scalable_cas.format.segment import ObjectPlace
 from scalable_cas.ops.transfer import remote_check
 from scalable_cas.ops.transfer.committing import commit
+from scalable_cas.ops.transfer.compaction import compact
 from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.remote_gc import UnreadableSegments, plan_remote_gc
 from scalable_cas.ops.transfer.repository import open_repository
+from scalable_cas.ops.transfer.setting_aside import repair_segments
 from scalable_cas.remotes.files import FileRemote
 from tests.support.stores import flip, overwrite, quiet
 
@@ -296,3 +302,124 @@ def test_a_damaged_segment_is_put_back_by_who_knows_the_remote_by_another_addres
     done = bob.pull(moved.url)
     assert done.entries == 3
     assert not done.faults
+
+
+# --- damage of which nobody has a copy --------------------------------------------------------------------------
+
+
+def repaired(store, url):
+    """What `verify --remote --repair` does."""
+    with open_repository(store, url) as repository:
+        verify_remote(repository)
+        return repair_segments(repository)
+
+
+def quarantined(place):
+    return [path.read_bytes() for path in place.files() if "quarantine" in path.parts]
+
+
+def test_a_damaged_segment_of_which_nobody_has_a_copy_is_set_aside(ada, bob, place):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    fill(ada, "m.f", 2)
+    ada.push(place.url)
+    first, second = place.segments()
+    whole = second.read_bytes()
+    flip(first, 100)
+    damaged = first.read_bytes()
+    with open_repository(bob, place.url) as repository, pytest.raises(UnreadableSegments, match="--repair"):
+        plan_remote_gc(repository)
+    (done,) = repaired(bob, place.url)
+    assert "set aside" in done
+    assert place.segments() == [second]
+    assert quarantined(place) == [damaged]
+    assert second.read_bytes() == whole
+    assert verified(bob, place.url) == []
+    assert repaired(bob, place.url) == []
+    with open_repository(bob, place.url) as repository:
+        assert len(plan_remote_gc(repository).condemn) == 1
+    assert ada.push(place.url).entries == 1
+    assert bob.pull(place.url).entries == 2
+    assert verified(bob, place.url) == []
+
+
+def test_a_damaged_segment_of_which_there_is_a_copy_is_put_back_instead(ada, place):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    (segment,) = place.segments()
+    content = segment.read_bytes()
+    flip(segment, 100)
+    (done,) = repaired(ada, place.url)
+    assert "put back" in done
+    assert segment.read_bytes() == content
+    assert quarantined(place) == []
+
+
+@pytest.mark.parametrize("where", ["head", "table", "segment"])
+def test_what_is_whole_of_a_damaged_joined_file_is_saved(ada, bob, place, tmp_path, where):
+    for call in range(4):
+        fill(ada, "m.f", call)
+        ada.push(place.url)
+    with open_repository(ada, place.url) as repository:
+        compact(repository)
+    (path,) = place.files("*.join")
+    assert place.segments() == []
+    parts = joined.unpack_table(path.read_bytes(), path.stat().st_size)
+    flip(path, {"head": 20, "table": 70, "segment": parts[1].offset + 90}[where])
+    repaired(bob, place.url)
+    saved = len(parts) - 1 if where == "segment" else 0  # one of them has no entry, but where their pack lies
+    assert len(place.segments()) == saved
+    assert place.files("*.join") == []
+    assert len(quarantined(place)) == 1
+    assert verified(bob, place.url) == []
+    with Store.init(tmp_path / "eve") as eve:
+        assert eve.pull(place.url).entries in ((3, 4) if saved else (0,))
+    ada.push(place.url)
+    with Store.init(tmp_path / "eva") as eva:
+        assert eva.pull(place.url).entries == 4
+
+
+def test_what_is_not_damaged_but_refused_is_left(ada, bob, place, tmp_path):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    fill(bob, "m.g", 1)
+    other = Place(tmp_path / "other")
+    bob.push(other.url)
+    (foreign,) = other.segments()
+    content = foreign.read_bytes()
+    for name, changed in {"11" * 16: content, foreign.stem: content}.items():
+        target = place.folder / "segments" / "00001" / f"{name}.seg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(changed)
+    newer = bytearray(content)
+    newer[8] = 1  # a feature that readers must know; its digest is right
+    end = len(newer) - segments.SIGNATURE_BYTES - segments.DIGEST_BYTES
+    newer[end : end + 32] = blake3(newer[:end], derive_key_context=segments.CONTEXT).digest()
+    (place.folder / "segments" / "00001" / f"{'22' * 16}.seg").write_bytes(newer)
+    before = {path: path.read_bytes() for path in place.segments()}
+    assert len(verified(ada, place.url)) == 3
+    (done,) = repaired(ada, place.url)  # the one under another's name is damaged by definition
+    assert "11" * 16 in done
+    before.pop(place.folder / "segments" / "00001" / f"{'11' * 16}.seg")
+    assert {path: path.read_bytes() for path in place.segments()} == before
+    assert len(verified(ada, place.url)) == 2
+
+
+def test_a_segment_that_is_put_back_meanwhile_stays(ada, bob, place, monkeypatch):
+    fill(ada, "m.f", 1)
+    ada.push(place.url)
+    (segment,) = place.segments()
+    flip(segment, 100)
+    put = FileRemote.put
+
+    def put_and_mend(self, name, data, **how):
+        done = put(self, name, data, **how)
+        if name.startswith("quarantine/"):
+            ada.push(place.url)
+        return done
+
+    assert len(verified(ada, place.url)) == 1
+    monkeypatch.setattr(FileRemote, "put", put_and_mend)
+    assert repaired(bob, place.url) == []
+    assert verified(bob, place.url) == []
+    assert bob.pull(place.url).entries == 1

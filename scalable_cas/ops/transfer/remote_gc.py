@@ -62,7 +62,7 @@ class UnreadableSegments(ScalableCasError):
         super().__init__(
             f"{url}: {len(names)} segments cannot be read ({names[0]}); nothing is removed; "
             "`scalable-cas verify --remote` and a push by who wrote or read them mend that; "
-            "those that no push mends remove by hand, and push again"
+            "what no push mends `scalable-cas verify --remote NAME --repair` sets aside"
         )
         self.url = url
         self.names = tuple(names)
