@@ -11,9 +11,10 @@ import sys
 from .captured import captured_values
 from .code import fingerprint, verified_node
 from .effects import VALUE, roles
-from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
+from .identity import class_name, function_name, is_everywhere, module_of
 from .nodes import Fields, Raw, typed_node
 from .sinks import counts, is_idle
+from .standing import of_cached
 from .tags import encode_str, typed
 
 TYPE_CHECKING = False
@@ -33,10 +34,10 @@ _BUILTIN = type(len)
 
 
 def of_function(function: FunctionType, _: Walk) -> Node:
-    """A plain function: name, code, defaults, captured values. A cached one: its identity and version."""
-    identity = cached_identity(function)
-    if identity is not None:
-        return typed_node("cached", (identity,))
+    """A plain function: name, code, defaults, captured values. A cached one: identity and what it holds."""
+    cached = of_cached(function)
+    if cached is not None:
+        return cached
     local = "<locals>" in function.__qualname__ or function.__name__ == "<lambda>"
     # A local function's name says little, its module says which globals it sees.
     name = f"{module_of(function)}:" if local else function_name(function)

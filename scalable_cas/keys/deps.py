@@ -29,6 +29,7 @@ from .identity import METHOD, cached_identity, class_name, function_name, is_cac
 from .nodes import Refused
 from .own import is_user_class, is_user_file, is_user_module, layers
 from .reached import Names, contents_of, inside, names_of
+from .standing import held_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +154,12 @@ class Walk:
         """
         keyer = getattr(wrapper.__scalable_identity__, "__self__", None)
         if keyer is None or keyer.code != "deps":
-            self.entries.add((function_name(wrapper), cached_identity(wrapper) or b""))
+            name = function_name(wrapper)
+            self.entries.add((name, cached_identity(wrapper) or b""))
+            if held_by(wrapper):
+                data = _encoded(wrapper)
+                self.entries.add((f"{name} holds", data))
+                self._changeable.append((wrapper, data))
             return
         self.entries.add((function_name(wrapper), encode(keyer.version)))
         for layer in layers(keyer.function):

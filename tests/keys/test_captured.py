@@ -439,6 +439,101 @@ def test_a_cached_function_is_its_name_and_version():
     assert key(user(one), 1) != key(user(two), 1)
 
 
+def closure(step):
+    @cacheable
+    def added(x):
+        return x + step
+
+    return added
+
+
+def with_default(step):
+    @cacheable
+    def added(x, step=step):
+        return x + step
+
+    return added
+
+
+def partial(step):
+    return cacheable(functools.partial(max, step))
+
+
+def bound(step):
+    return cacheable(Adder(step).added)
+
+
+def instance(step):
+    return cacheable(Adder(step))
+
+
+class Adder:
+    def __init__(self, step):
+        self.step = step
+
+    def added(self, x):
+        return x + self.step
+
+    __call__ = added
+
+
+@pytest.mark.parametrize("made", [closure, with_default, partial, bound, instance])
+def test_a_cached_function_is_also_what_it_was_made_with(made):
+    assert encode(made(1)) == encode(made(1)) != encode(made(2))
+
+    def user(f):
+        return lambda x: f(x) + 1
+
+    assert key(user(made(1)), 1) == key(user(made(1)), 1) != key(user(made(2)), 1)
+
+
+def test_a_cached_function_that_holds_nothing_is_its_identity_alone():
+    @cacheable
+    def plain(x):
+        return x
+
+    def recursive():
+        @cacheable
+        def down(x):
+            return x and down(x - 1)
+
+        return down
+
+    for function in (plain, recursive()):
+        identity = function.__scalable_identity__
+        parts = (len(identity)).to_bytes(8, "little") + identity
+        start = b"o" + encode("cached") + (1).to_bytes(8, "little")
+        assert encode(function) == start + b"b" + parts
+
+
+def test_a_default_without_an_encoding_counts_by_its_place():
+    def make():
+        @cacheable
+        def function(x, missing=object()):  # noqa: B008
+            return x
+
+        return function
+
+    assert encode(make()) == encode(make())
+
+
+def test_a_cached_function_may_be_cached_again():
+    def make(step):
+        return cacheable(closure(step))
+
+    assert make(1).cache_key(1) == make(1).cache_key(1) != make(2).cache_key(1)
+    assert cacheable(Cached(1).added).cache_key(1) != cacheable(Cached(2).added).cache_key(1)
+
+
+class Cached:
+    def __init__(self, step):
+        self.step = step
+
+    @cacheable
+    def added(self, x):
+        return x + self.step
+
+
 def test_a_decorator_above_a_cached_function_is_not_the_cached_function():
     from tests.keys.test_call import retrying
 

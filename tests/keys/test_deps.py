@@ -469,6 +469,23 @@ def test_a_cached_function_counts_by_its_own_option(monkeypatch):
     assert made("deps", 1, "x") != made("deps", 1, "-x")
 
 
+def test_a_cached_closure_counts_by_what_it_captured(monkeypatch):
+    def made(step):
+        @cacheable
+        def by_name(x):
+            return x + step
+
+        return by_name
+
+    deps = Dependencies(uses_cached_functions)
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(1))
+    first = deps.now()
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(2))
+    assert deps.now() != first
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(1))
+    assert deps.now() == first
+
+
 def test_libraries_are_not_followed():
     def calls_a_library(x):
         return functools.reduce(max, [x])
