@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: pandas warns its user that the frame is fragmented as soon as a column is added.
 _MOST_BLOCKS = 90
 #: Attributes that pandas itself keeps in the instance.
-_OWN = frozenset(("_mgr", "_item_cache", "_attrs", "_flags", "_name", "_cacher", "_is_copy"))
+OWN = frozenset(("_mgr", "_item_cache", "_attrs", "_flags", "_name", "_cacher", "_is_copy"))
 
 
 def lowering() -> dict[type, Lower]:
@@ -73,7 +73,7 @@ def _arrays(frame: Any) -> Iterable[Any]:
 
 def _lower_state(state: Lowering, value: Any) -> tuple[Any, bool]:
     """attrs, or nil if there are none, and whether labels may repeat."""
-    if not _OWN.issuperset(vars(value)):
+    if not OWN.issuperset(vars(value)):
         raise NotPlain("a frame or series that was given attributes")
     attrs = value.attrs
     return mapping(state, dict(attrs)) if attrs else None, value.flags.allows_duplicate_labels
