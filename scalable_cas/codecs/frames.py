@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: pandas warns its user that the frame is fragmented as soon as a column is added.
 _MOST_BLOCKS = 90
 #: Attributes that pandas itself keeps in the instance.
-OWN = frozenset(("_mgr", "_item_cache", "_attrs", "_flags", "_name", "_cacher", "_is_copy"))
+_OWN = frozenset(("_mgr", "_item_cache", "_attrs", "_flags", "_name", "_cacher", "_is_copy"))
 
 
 def lowering() -> dict[type, Lower]:
@@ -73,10 +73,16 @@ def _arrays(frame: Any) -> Iterable[Any]:
 
 def _lower_state(state: Lowering, value: Any) -> tuple[Any, bool]:
     """attrs, or nil if there are none, and whether labels may repeat."""
-    if not OWN.issuperset(vars(value)):
+    if added(value):
         raise NotPlain("a frame or series that was given attributes")
     attrs = value.attrs
     return mapping(state, dict(attrs)) if attrs else None, value.flags.allows_duplicate_labels
+
+
+def added(value: Any) -> set[str]:
+    """The attributes that a frame or series was given. pandas 2 also keeps `.str` and its like there."""
+    names = vars(value).keys() - _OWN
+    return {name for name in names if not hasattr(type(value), name)}
 
 
 def _lower_series(state: Lowering, series: Any) -> Any:

@@ -48,13 +48,14 @@ def may_forget(kind: type) -> bool:
 
 def forgets(obj: Any) -> bool:
     """Whether an instance, of a class that `may_forget`, has such attributes."""
-    added = {*(getattr(obj, "__dict__", None) or ())}
     kind = type(obj)
     if _is_frame(kind):
-        from scalable_cas.codecs.frames import OWN
+        from scalable_cas.codecs.frames import added
 
-        return not added <= {*OWN.difference(("_name",)), *getattr(kind, "_metadata", ())}
-    return not added <= _OF_NUMPY if _name(reduction_owner(kind)) == "numpy.ndarray" else bool(added)
+        kept = getattr(kind, "_metadata", ())
+        return not added(obj) <= {*kept} or ("_name" in vars(obj) and "_name" not in kept)
+    own = {*(getattr(obj, "__dict__", None) or ())}
+    return not own <= _OF_NUMPY if _name(reduction_owner(kind)) == "numpy.ndarray" else bool(own)
 
 
 def _is_frame(kind: type) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .frame_arrays import array_handlers, part_of
 from .frame_values import value_handlers
-from .nodes import Labelled, Viewed, column_label, typed_node
+from .nodes import Fields, Labelled, Viewed, column_label, typed_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from .nodes import Node, Walk
     from .registry import Handlers
+
+# What pandas itself keeps in an instance.
+_OWN = frozenset(("_mgr", "_item_cache", "_attrs", "_flags", "_name", "_cacher", "_is_copy"))
 
 
 def pandas_handlers() -> Handlers:
@@ -43,10 +46,12 @@ def _of_frame(frame: Any, walk: Walk) -> Node:
     columns = frame.columns
     parts = Labelled((columns, frame.index, *_state(frame), *map(part_of, _arrays(frame))))
     hash_rows(parts[4:], walk)
+    end = len(parts)
+    parts += _added(frame)
     parts.label = lambda place: (
         column_label(*columns[place - 4 : place - 3].tolist())  # as Python's own number or text
-        if place > 3
-        else (" columns", " index", ".attrs", ".flags")[place]
+        if 3 < place < end
+        else {0: " columns", 1: " index", 2: ".attrs", 3: ".flags"}.get(place, "")
     )
     return typed_node("pandas.DataFrame", parts)
 
@@ -68,9 +73,19 @@ def _state(value: Any) -> tuple[Any, bool]:
 
 def _of_series(series: Any, _: Walk) -> Node:
     attrs, repeats = _state(series)
-    parts = Labelled((series.name, series.index, attrs, repeats, part_of(series.array)))
-    parts.label = lambda place: (".name", " index", ".attrs", ".flags", "")[place]
+    parts = Labelled((series.name, series.index, attrs, repeats, part_of(series.array), *_added(series)))
+    parts.label = lambda place: (".name", " index", ".attrs", ".flags", "", "")[place]
     return typed_node("pandas.Series", parts)
+
+
+def _added(value: Any) -> tuple[Fields, ...]:
+    """The attributes that a frame or series was given (``df.name = …``), if any. pandas 2 also keeps
+    ``.str`` and its like there.
+    """
+    kind, own = type(value), vars(value)
+    names = own.keys() - _OWN
+    found = Fields({name: own[name] for name in names if not hasattr(kind, name)}) if names else None
+    return (found,) if found else ()
 
 
 def plain_index(index: Any, _: Walk) -> Node:
