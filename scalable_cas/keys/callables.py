@@ -1,15 +1,17 @@
 """Functions, classes and their like as values: what they are is what they do.
 
-A function passed as an argument is its name, its code, its defaults and what it captured. A class is its
-name; one that others cannot find by its name (local, or typed into a notebook) is also its methods.
+A function passed as an argument is its name, its code, its defaults, what it captured, and the attributes
+that it was given. A class is its name; one that others cannot find by its name (local, or typed into a
+notebook) is also its methods.
 """
 
 from __future__ import annotations
 
 import sys
 
-from .captured import captured_values
+from .captured import attributes_of_function, captured_values
 from .code import fingerprint, verified_node
+from .declarations import declared
 from .effects import VALUE, roles
 from .identity import class_name, function_name, is_everywhere, module_of
 from .nodes import Fields, Raw, typed_node
@@ -48,7 +50,8 @@ def of_function(function: FunctionType, _: Walk) -> Node:
         None if function.__kwdefaults__ is None else Fields(function.__kwdefaults__),
         Fields(captured_values(function)),
     )
-    return typed_node("function", parts)
+    added = attributes_of_function(function)
+    return typed_node("function", (*parts, Fields(added)) if added else parts)
 
 
 def _of_method(method: Any, _: Walk) -> Node:
@@ -186,39 +189,7 @@ def of_class(kind: type, _: Walk) -> Node:
     if is_everywhere(kind):
         return typed_node("class", (name,))
     bases = tuple(base for base in kind.__bases__ if base is not object)
-    return typed_node("class", (name, Fields({**content(kind), **_declared(kind)}), bases))
-
-
-def _declared(kind: type) -> dict[str, object]:
-    """What a local class declares and its attributes do not show: the members of an enum with their values,
-    the fields of a dataclass or an attrs class with their defaults and factories.
-    """
-    own = vars(kind)
-    found: dict[str, object] = {}
-    members = own.get("_member_map_")
-    if isinstance(members, dict):
-        values = {name: member._value_ for name, member in members.items()}
-        found["_member_map_"] = Fields(
-            {name: item for name, item in values.items() if not is_idle(type(item))}
-        )
-    fields = own.get("__dataclass_fields__")
-    if isinstance(fields, dict) and "__pydantic_fields__" not in own:  # pydantic's are in the content
-        missing = sys.modules["dataclasses"].MISSING
-        found["__dataclass_fields__"] = [
-            (name, *(() if way is missing else (way,) for way in (field.default, field.default_factory)))
-            for name, field in fields.items()
-        ]
-    attributes = own.get("__attrs_attrs__")
-    if isinstance(attributes, tuple):
-        attr = sys.modules["attr"]
-        found["__attrs_attrs__"] = [
-            (
-                item.name,
-                () if item.default is attr.NOTHING else (getattr(item.default, "factory", item.default),),
-            )
-            for item in attributes
-        ]
-    return found
+    return typed_node("class", (name, Fields({**content(kind), **declared(kind)}), bases))
 
 
 def content(kind: type) -> dict[str, object]:

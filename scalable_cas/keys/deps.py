@@ -137,6 +137,7 @@ class Walk:
                 self._function(value)
             elif "__wrapped__" in vars(value):
                 self.visit(name, value.__wrapped__)
+                self._registry(name, vars(value).get("registry"))
         elif issubclass(kind, type):  # isinstance would ask a proxy what it stands for
             if is_user_class(value):
                 self._class(value)
@@ -165,6 +166,22 @@ class Walk:
         for layer in layers(keyer.function):
             self.visit(keyer.name, layer)
 
+    def _registry(self, name: str, registry: Any) -> None:
+        """The functions that ``singledispatch`` chooses from."""
+        if type(registry) is type(vars(type)):
+            known: list[Any] = [*registry.items()]
+            for kind, function in known:
+                self.visit(f"{name} for {class_name(kind)}", function)
+            self._looks.append(
+                (
+                    lambda *_: (
+                        None if [*map(id, registry.values())] == [id(item) for _, item in known] else _ABSENT
+                    ),
+                    name,
+                    None,
+                )
+            )
+
     def _constant(self, name: str, value: Any) -> bool:
         """Note the value of a name, if it has one: functions, classes and what wraps them are looked into
         instead.
@@ -183,7 +200,7 @@ class Walk:
     # --- functions -----------------------------------------------------------------------------------------
 
     def _function(self, function: FunctionType, *, is_root: bool = False) -> None:
-        from .captured import values_of, watched_cells
+        from .captured import attributes_of_function, values_of, watched_cells
         from .code import fingerprint
 
         self._functions.append((function, function.__code__, function.__defaults__))
@@ -195,6 +212,9 @@ class Walk:
                 self.visit(f"{name} default {number}", default)
             for key, default in (function.__kwdefaults__ or {}).items():
                 self.visit(f"{name} default {key}", default)
+        for attribute, item in attributes_of_function(function).items():
+            self._looks.append((vars(function).get, attribute, vars(function).get(attribute, _ABSENT)))
+            self.visit(f"{name}.{attribute}", item)
         cells = watched_cells(function)
         values = values_of(cells)
         for variable, _, cell in cells:

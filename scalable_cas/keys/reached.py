@@ -158,6 +158,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
     """The attributes of a class that decide what it does: (name, item, whether its value counts)."""
     from .callables import content
+    from .declarations import attrs_default, switches
 
     for name, item in content(kind).items():
         yield name, item, True
@@ -170,3 +171,9 @@ def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
         for field in fields.values():
             if type(field.default_factory) in (_FUNCTION, type):
                 yield "__dataclass_fields__", field.default_factory, True
+    attributes = vars(kind).get("__attrs_attrs__")
+    if isinstance(attributes, tuple):
+        for field in attributes:
+            yield f"__attrs_attrs__ {field.name}", attrs_default(field), True
+    for name, said in switches(vars(kind)).items():
+        yield name, said, True

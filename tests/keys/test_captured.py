@@ -439,6 +439,57 @@ def test_a_cached_function_is_its_name_and_version():
     assert key(user(one), 1) != key(user(two), 1)
 
 
+def with_attribute(value):
+    def weighted(x):
+        return x * weighted.weight
+
+    weighted.weight = value
+    return weighted
+
+
+def test_attributes_of_a_function_count():
+    assert encode(with_attribute(1)) == encode(with_attribute(1)) != encode(with_attribute(2))
+    plain = with_attribute(1)
+    del plain.weight
+    assert encode(plain) != encode(with_attribute(1))
+
+    def user(f):
+        return lambda x: f(x) + 1
+
+    assert key(user(with_attribute(1)), 1) != key(user(with_attribute(2)), 1)
+
+
+def test_attributes_that_a_function_only_changes_do_not_count():
+    def step(x):
+        step.calls += 1
+        step.seen.append(x)
+        return x
+
+    step.calls, step.seen = 0, []
+    before = encode(step)
+    step(1)
+    assert encode(step) == before
+
+
+def test_what_wraps_copied_does_not_count_twice():
+    def wrap(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return function(x)
+
+        return wrapper
+
+    def plain(x):
+        return x
+
+    before = encode(wrap(plain))
+    wrapped = wrap(plain)
+    wrapped.__wrapped__.late = 1
+    assert encode(wrap(plain)) != before  # the function inside has it
+    wrapped.__wrapped__.late = wrapped.late = threading.Lock()
+    assert encode(wrap(plain)) == before
+
+
 def closure(step):
     @cacheable
     def added(x):
@@ -622,7 +673,21 @@ def assigned_anew(k):
     return Anew
 
 
+def attrs_class(**said):
+    attr = pytest.importorskip("attr")
+    return attr.make_class("Made", {"x": attr.ib(**said)})
+
+
 MADE = {
+    "order of a dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], order=k == 1),
+    "eq of a dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], eq=k == 1),
+    "frozen dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], frozen=k == 1),
+    "a field that is not compared": lambda k: dataclasses.make_dataclass(
+        "Made", [("a", int, dataclasses.field(compare=k == 1))]
+    ),
+    "converter of attrs": lambda k: attrs_class(converter=[None, int, str][k]),
+    "eq of a field of attrs": lambda k: attrs_class(eq=k == 1),
+    "slots": lambda k: type("Made", (), {"__slots__": (f"a{k}",)}),
     "type": lambda k: type("Made", (), {"K": k}),
     "dataclass": lambda k: dataclasses.make_dataclass("Made", [("a", int, k)]),
     "fields of a dataclass": lambda k: dataclasses.make_dataclass("Made", [f"a{k}"]),

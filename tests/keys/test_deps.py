@@ -4,6 +4,7 @@ and by what a running program changes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import threading
@@ -484,6 +485,79 @@ def test_a_cached_closure_counts_by_what_it_captured(monkeypatch):
     assert deps.now() != first
     monkeypatch.setattr(sys.modules[__name__], "by_name", made(1))
     assert deps.now() == first
+
+
+HERE = {"__module__": __name__}
+Declared = dataclasses.make_dataclass("Declared", ["a"], namespace=HERE)
+
+
+@functools.singledispatch
+def dispatched(x):
+    return x
+
+
+def attributed(x):
+    return x
+
+
+def uses_declared(x):
+    return Declared(x) == Declared(x + 1)
+
+
+def uses_dispatched(x):
+    return dispatched(x)
+
+
+def uses_attributed(x):
+    return attributed(x) * attributed.weight
+
+
+def attrs_class(**said):
+    attr = pytest.importorskip("attr")
+    made = attr.make_class("Declared", {"a": attr.ib(**said)})
+    made.__module__ = __name__
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: dataclasses.make_dataclass("Declared", ["a"], namespace=HERE, order=k == 1),
+        lambda k: dataclasses.make_dataclass("Declared", ["a"], namespace=HERE, eq=k == 1),
+        lambda k: dataclasses.make_dataclass(
+            "Declared", [("a", int, dataclasses.field(compare=k == 1))], namespace=HERE
+        ),
+        lambda k: attrs_class(default=k),
+        lambda k: attrs_class(converter=[None, int, str][k]),
+        lambda k: attrs_class(eq=k == 1),
+    ],
+    ids=["order", "eq", "compare", "attrs default", "attrs converter", "attrs eq"],
+)
+def test_how_a_class_declares_its_fields(make, monkeypatch):
+    deps, module = Dependencies(uses_declared), sys.modules[__name__]
+    monkeypatch.setattr(module, "Declared", make(1))
+    first = deps.now()
+    monkeypatch.setattr(module, "Declared", make(2))
+    assert deps.now() != first
+    monkeypatch.setattr(module, "Declared", make(1))
+    assert deps.now() == first
+
+
+def test_what_singledispatch_chooses_from():
+    deps = Dependencies(uses_dispatched)
+    first = deps.now()
+    dispatched.register(int, lambda x: x + 1)
+    second = deps.now()
+    dispatched.register(int, lambda x: x + 2)
+    assert len({first, second, deps.now()}) == 3
+
+
+def test_attributes_of_a_function_that_is_reached(monkeypatch):
+    deps = Dependencies(uses_attributed)
+    monkeypatch.setattr(attributed, "weight", 1, raising=False)
+    first = deps.now()
+    monkeypatch.setattr(attributed, "weight", 2)
+    assert deps.now() != first
 
 
 def test_libraries_are_not_followed():
