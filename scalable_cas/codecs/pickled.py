@@ -221,7 +221,7 @@ def _refuse_object(obj: Any, *, modules_too: bool) -> None:
     elif isinstance(obj, BaseException) and (obj.__traceback__ or obj.__cause__ or obj.__context__):
         reason = "a raised exception has a traceback or a cause, which pickle drops"
     elif may_forget(type(obj)) and forgets(obj):
-        reason = "pickle drops the attributes that were added to it"
+        reason = "pickle drops the attributes that were added to it, or their tie to it"
     elif is_made_anew(type(obj)) and not is_given_back(obj, pickle.dumps):
         reason = "pickle would give back another, or none; give its class a __reduce__ method"
     elif _is_tensor(type(obj)):

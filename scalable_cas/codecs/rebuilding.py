@@ -43,7 +43,7 @@ def reduction_owner(kind: type) -> type:
 
 def may_forget(kind: type) -> bool:
     """Whether instances are pickled by a method that knows of no further attributes."""
-    return _name(reduction_owner(kind)) in _FORGETFUL or _is_frame(kind)
+    return _name(reduction_owner(kind)) in _FORGETFUL or _is_frame(kind) or _may_be_its_own_dict(kind)
 
 
 def forgets(obj: Any) -> bool:
@@ -54,8 +54,19 @@ def forgets(obj: Any) -> bool:
 
         kept = getattr(kind, "_metadata", ())
         return not added(obj) <= {*kept} or ("_name" in vars(obj) and "_name" not in kept)
-    own = {*(getattr(obj, "__dict__", None) or ())}
+    space = getattr(obj, "__dict__", None)
+    if _may_be_its_own_dict(kind):
+        return space is obj
+    own = {*(space or ())}
     return not own <= _OF_NUMPY if _name(reduction_owner(kind)) == "numpy.ndarray" else bool(own)
+
+
+def _may_be_its_own_dict(kind: type) -> bool:
+    """Whether an instance may be the dict of its own attributes (``self.__dict__ = self``), which comes back
+    as two.
+    """
+    own_way = reduction_owner(kind) is not object or hasattr(kind, "__setstate__")
+    return issubclass(kind, dict) and kind is not dict and not own_way
 
 
 def _is_frame(kind: type) -> bool:

@@ -106,6 +106,12 @@ class Factory(collections.defaultdict):
     pass
 
 
+class ItsOwnDict(dict):
+    def __init__(self):
+        dict.__init__(self)
+        self.__dict__ = self
+
+
 def filled(made, fill):
     fill(made)
     return made
@@ -143,6 +149,7 @@ OTHERWISE = {
     "attributes of an array": lambda: with_attribute(np.zeros(2).view(Noted)),
     "attributes of a matrix": lambda: with_attribute(np.zeros((1, 1)).view(np.matrix)),
     "attributes of a defaultdict": lambda: with_attribute(Factory(list)),
+    "its own dict": ItsOwnDict,
     "attributes of a frame": lambda: frame(name="north"),
     "attributes of a series": lambda: with_attribute(frame()["a"]),
 }
