@@ -357,6 +357,6 @@ def _encoded(value: object) -> bytes:
 def _is_fixed(value: Any) -> bool:
     """Whether a value cannot be changed in place."""
     kind = type(value)
-    if kind in (tuple, frozenset):
+    if kind is tuple or kind is frozenset:
         return all(_is_fixed(item) for item in value)
     return kind in _ATOMS

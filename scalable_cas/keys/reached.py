@@ -126,9 +126,9 @@ def inside(value: Any, *, is_users: bool) -> Iterator[tuple[str, Any]]:
     wrappers of other packages (``numpy.vectorize``); all attributes of an object of a user's class.
     """
     kind = type(value)
-    if kind in (set, frozenset) and len(value) <= _MOST_PARTS:
+    if (kind is set or kind is frozenset) and len(value) <= _MOST_PARTS:
         yield from (("", part) for part in [*value])
-    elif kind in (list, tuple) and len(value) <= _MOST_PARTS:
+    elif (kind is list or kind is tuple) and len(value) <= _MOST_PARTS:
         yield from ((f"{number}", part) for number, part in enumerate([*value]))
     elif kind is dict and len(value) <= _MOST_PARTS:
         yield from ((key if type(key) is str else "", part) for key, part in [*value.items()])

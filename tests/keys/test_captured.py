@@ -712,6 +712,43 @@ def test_a_class_made_at_run_time_is_its_definition(make):
     assert encode(make(1)) == encode(make(1)) != encode(make(2))
 
 
+class AllEqual(type):
+    def __eq__(cls, other):
+        return True
+
+    def __hash__(cls):
+        return 1
+
+
+class North(metaclass=AllEqual):
+    pass
+
+
+class South(str, metaclass=AllEqual):
+    __slots__ = ()
+
+
+class East(metaclass=AllEqual):
+    def __scalable_key__(self):
+        return 1
+
+
+def test_classes_that_call_themselves_equal_are_told_apart():
+    values = [North(), South("a"), East(), North, South, East]
+    assert len({encode(value) for value in values}) == len({key(lambda x: x, value) for value in values}) == 6
+    assert encode([North(), South("a")]) == encode([North(), South("a")])
+
+
+def test_the_outline_of_an_object_whose_class_calls_itself_equal(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path / 'store'}")
+
+    @cacheable
+    def told(where):
+        return type(where).__name__
+
+    assert [told(place) for place in (North(), South("a"), North())] == ["North", "South", "North"]
+
+
 def test_a_class_whose_name_means_another_one_by_now():
     one, two = assigned_anew(1), assigned_anew(2)
     assert encode(one) != encode(two)
