@@ -106,8 +106,9 @@ def functools_handlers() -> Handlers:
 
     def of_partial(value: functools.partial[Any], _: Walk) -> Node:
         get = functools.partial.__dict__
-        func, args, keywords = (get[name].__get__(value) for name in ("func", "args", "keywords"))
-        return typed_node("partial", (func, args, keywords))
+        parts = tuple(get[name].__get__(value) for name in ("func", "args", "keywords"))
+        added = {name: item for name, item in [*vars(value).items()] if not name.startswith("__")}
+        return typed_node("partial", (*parts, Fields(added)) if added else parts)
 
     return {}, {
         functools.partial: of_partial,
@@ -178,6 +179,10 @@ def _is_generated(function: FunctionType) -> bool:
     )
 
 
+# Where metaclasses come from that do nothing but what the class shows.
+_USUAL_METAS = frozenset(("abc", "enum", "typing", "pydantic"))
+
+
 def class_part(kind: type) -> object:
     """A class as the first part of each of its instances: encoded beforehand where it is its name only."""
     return Raw(typed("class", (encode_str(class_name(kind)),))) if is_everywhere(kind) else kind
@@ -189,7 +194,10 @@ def of_class(kind: type, _: Walk) -> Node:
     if is_everywhere(kind):
         return typed_node("class", (name,))
     bases = tuple(base for base in kind.__bases__ if base is not object)
-    return typed_node("class", (name, Fields({**content(kind), **declared(kind)}), bases))
+    parts = (name, Fields({**content(kind), **declared(kind)}), bases)
+    meta = type(kind)
+    usual = meta is type or meta.__module__.partition(".")[0] in _USUAL_METAS
+    return typed_node("class", parts if usual else (*parts, meta))
 
 
 def content(kind: type) -> dict[str, object]:

@@ -459,6 +459,16 @@ def test_attributes_of_a_function_count():
     assert key(user(with_attribute(1)), 1) != key(user(with_attribute(2)), 1)
 
 
+def test_attributes_of_a_partial_count():
+    def made(weight):
+        function = functools.partial(max, 1)
+        if weight:
+            function.weight = weight
+        return function
+
+    assert len({encode(made(weight)) for weight in (None, 1, 2, 1)}) == 3
+
+
 def test_attributes_that_a_function_only_changes_do_not_count():
     def step(x):
         step.calls += 1
@@ -673,6 +683,14 @@ def assigned_anew(k):
     return Anew
 
 
+class AllEqual(type):
+    def __eq__(cls, other):
+        return True
+
+    def __hash__(cls):
+        return 1
+
+
 def attrs_class(**said):
     attr = pytest.importorskip("attr")
     return attr.make_class("Made", {"x": attr.ib(**said)})
@@ -687,6 +705,8 @@ MADE = {
     ),
     "converter of attrs": lambda k: attrs_class(converter=[None, int, str][k]),
     "eq of a field of attrs": lambda k: attrs_class(eq=k == 1),
+    "metaclass": lambda k: type("Meta", (type,), {"number": k})("Made", (), {}),
+    "another metaclass": lambda k: (type, AllEqual, AllEqual)[k - 1]("Made", (), {}),
     "slots": lambda k: type("Made", (), {"__slots__": (f"a{k}",)}),
     "type": lambda k: type("Made", (), {"K": k}),
     "dataclass": lambda k: dataclasses.make_dataclass("Made", [("a", int, k)]),
@@ -710,14 +730,6 @@ MADE = {
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_class_made_at_run_time_is_its_definition(make):
     assert encode(make(1)) == encode(make(1)) != encode(make(2))
-
-
-class AllEqual(type):
-    def __eq__(cls, other):
-        return True
-
-    def __hash__(cls):
-        return 1
 
 
 class North(metaclass=AllEqual):
