@@ -245,7 +245,7 @@ class Walk:
             if value is _ABSENT:
                 continue  # a builtin, or a name that is assigned later
             if type(value) is _MODULE:
-                self._module(value, names)
+                self._module(value, names, whole=name in names.handed_on)
             else:
                 self.visit(f"{home}:{name}", value)
 
@@ -269,13 +269,14 @@ class Walk:
 
     # --- modules -------------------------------------------------------------------------------------------
 
-    def _module(self, module: ModuleType, names: Names) -> None:
-        """The attributes of a user's module that the code mentions."""
+    def _module(self, module: ModuleType, names: Names, *, whole: bool = False) -> None:
+        """The attributes of a user's module that the code mentions; all of one that it hands on."""
         if not is_user_module(module):
             return
         space = vars(module)
         home = _home(module)
-        for name in (*names.attributes, "__getattr__"):
+        every = [name for name in [*space] if not name.startswith("__")] if whole else ()
+        for name in dict.fromkeys((*names.attributes, "__getattr__", *every)):
             if name in space:
                 value = self._look(space, name)
                 if type(value) is not _MODULE:

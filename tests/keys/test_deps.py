@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import sys
 import threading
 
@@ -558,6 +559,110 @@ def test_attributes_of_a_function_that_is_reached(monkeypatch):
     first = deps.now()
     monkeypatch.setattr(attributed, "weight", 2)
     assert deps.now() != first
+
+
+REACHING = {
+    "getattr": """
+def case(x):
+    return getattr(far, "value")
+""",
+    "a module that is handed on": """
+def read(module):
+    return module.value
+
+def case(x):
+    return read(far)
+""",
+    "slots": """
+class Wrapper:
+    __slots__ = ("inner",)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self):
+        return self.inner()
+
+@Wrapper
+def inner():
+    return far.value
+
+def case(x):
+    return inner()
+""",
+    "a factory of pydantic": """
+import pydantic
+
+def make():
+    return far.value
+
+class Model(pydantic.BaseModel):
+    number: int = pydantic.Field(default_factory=make)
+
+def case(x):
+    return Model().number
+""",
+    "a validator of pydantic": """
+import typing
+import pydantic
+
+def checked(number):
+    return number + far.value
+
+class Model(pydantic.BaseModel):
+    number: typing.Annotated[int, pydantic.AfterValidator(checked)]
+
+def case(x):
+    return Model(number=1).number
+""",
+    "a decorator of wrapt": """
+import wrapt
+
+@wrapt.decorator
+def through(wrapped, instance, args, kwargs):
+    return wrapped(*args, **kwargs)
+
+@through
+def inner():
+    return far.value
+
+def case(x):
+    return inner()
+""",
+    "the code of a decorator of wrapt": """
+import wrapt
+
+@wrapt.decorator
+def through(wrapped, instance, args, kwargs):
+    return far.value
+
+@through
+def inner():
+    return 1
+
+def case(x):
+    return inner()
+""",
+}
+
+
+@pytest.mark.parametrize("name", REACHING)
+def test_ways_to_a_value(name, tmp_path, monkeypatch):
+    if name.endswith(("pydantic", "wrapt")):
+        pytest.importorskip(name.rpartition(" ")[2])
+    (tmp_path / "far.py").write_text("value = 1\nother = 1\n")
+    (tmp_path / "ways.py").write_text("import far\n" + REACHING[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("far", "ways"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    ways = importlib.import_module("ways")
+    deps = Dependencies(ways.case)
+    first = deps.now()
+    assert Dependencies(ways.case).now() == first
+    monkeypatch.setattr(ways.far, "value", 2)
+    assert deps.now() != first
+    for module in ("far", "ways"):
+        monkeypatch.delitem(sys.modules, module)
 
 
 def test_libraries_are_not_followed():
