@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 
-from .captured import attributes_of_function, captured_values
+from .captured import attributes_of_function, captured_values, dispatch_registry
 from .code import fingerprint, verified_node
 from .declarations import declared
 from .effects import VALUE, roles
 from .identity import class_name, function_name, is_everywhere, module_of
-from .nodes import Fields, Raw, typed_node
+from .nodes import Fields, Raw, Refused, typed_node
 from .sinks import counts, is_idle
 from .standing import of_cached
 from .tags import encode_str, typed
@@ -40,6 +40,9 @@ def of_function(function: FunctionType, _: Walk) -> Node:
     cached = of_cached(function)
     if cached is not None:
         return cached
+    registry = dispatch_registry(function)
+    if registry is not None:
+        return typed_node("singledispatch", (registry,))
     local = "<locals>" in function.__qualname__ or function.__name__ == "<lambda>"
     # A local function's name says little, its module says which globals it sees.
     name = f"{module_of(function)}:" if local else function_name(function)
@@ -98,6 +101,24 @@ def types_callables() -> Handlers:
         types.GenericAlias: lambda value, _: typed_node("alias", (value.__origin__, value.__args__)),
         types.UnionType: lambda value, _: typed_node("union", (frozenset(value.__args__),)),
     }
+
+
+def typing_handlers() -> Handlers:
+    """``Box[int]`` of a generic class, which its instances remember."""
+    import typing
+
+    def of_alias(value: Any, _: Walk) -> Node:
+        origin = value.__origin__
+        if not isinstance(origin, type) or origin.__module__ in (
+            "builtins",
+            "collections",
+            "collections.abc",
+        ):
+            raise Refused("what typing makes of the interpreter's own types differs between versions")
+        return typed_node("typing alias", (origin, value.__args__))
+
+    generic: Any = typing.Generic
+    return {}, {type(generic[typing.TypeVar("T")]): of_alias}
 
 
 def functools_handlers() -> Handlers:

@@ -101,7 +101,7 @@ def attributes_of_function(function: FunctionType) -> dict[str, object]:
     effect (``step.calls += 1``). What Python and decorators note there has names with two underscores, and
     what ``functools.wraps`` copied is of the function inside.
     """
-    if not vars(function):
+    if not vars(function) or _is_dispatching(function):
         return {}
     inside = getattr(vars(function).get("__wrapped__"), "__dict__", {})
     own = {
@@ -124,3 +124,19 @@ def attributes_of_function(function: FunctionType) -> dict[str, object]:
 
     used = roles([node.body] if isinstance(node, ast.Lambda) else [*node.body], root)
     return {name: value for name, value in own.items() if counts(used.get(name, VALUE), value)}
+
+
+def dispatch_registry(function: FunctionType) -> dict[type, object] | None:
+    """Class -> function of the ``dispatch`` that a function made by ``functools.singledispatch`` captured and
+    offers: that is all it does. None of any other function.
+    """
+    if not _is_dispatching(function) or function.__code__.co_name != "dispatch":
+        return None
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    return dict(cells["registry"].cell_contents) if "registry" in cells else None
+
+
+def _is_dispatching(function: FunctionType) -> bool:
+    """Whether a function is one of those that ``functools.singledispatch`` makes."""
+    made = function.__code__.co_qualname.startswith("singledispatch.<locals>.")
+    return made and function.__globals__.get("__name__") == "functools"

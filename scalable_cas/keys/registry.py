@@ -91,6 +91,7 @@ LIBRARIES: dict[str, str | None] = {
     "uuid": "stdlib:uuid_handlers",
     "functools": "callables:functools_handlers",
     "operator": "callables:operator_handlers",
+    "typing": "callables:typing_handlers",
     "numpy": "arrays:numpy_handlers",
     # what numpy loads only at first need, in 50 ms
     "numpy.char": "arrays:char_handlers",

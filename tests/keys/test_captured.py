@@ -12,7 +12,7 @@ import multiprocessing
 import queue
 import random
 import threading
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import pytest
 
@@ -28,6 +28,9 @@ from scalable_cas.keys.registry import register_key
 
 def key(function, *args):
     return CallKeyer(function, arg_types={}).bind(args, {}, None)[0]
+
+
+T = TypeVar("T")
 
 
 def roles_of(function):
@@ -457,6 +460,45 @@ def test_attributes_of_a_function_count():
         return lambda x: f(x) + 1
 
     assert key(user(with_attribute(1)), 1) != key(user(with_attribute(2)), 1)
+
+
+def dispatched(step, *more):
+    @functools.singledispatch
+    def function(x):
+        return x
+
+    function.register(int, lambda x: x + step)
+    for kind in more:
+        function.register(kind, lambda x: x)
+    return function
+
+
+def test_a_function_of_singledispatch_is_what_it_chooses_from():
+    assert (
+        len({encode(made) for made in (dispatched(1), dispatched(2), dispatched(1, str), dispatched(1))}) == 3
+    )
+    assert encode(dispatched(1, str, list)) == encode(dispatched(1, list, str))
+    used, before = dispatched(1), encode(dispatched(1))
+    used(1)
+    used("a")
+    assert encode(used) == before
+    assert encode(used.dispatch) != encode(dispatched(2).dispatch)
+
+
+def test_a_function_of_singledispatch_can_be_cached():
+    one, two = cacheable(dispatched(1)), cacheable(dispatched(2))
+    assert one.cache_key(1) == cacheable(dispatched(1)).cache_key(1) != two.cache_key(1)
+
+
+class Box(Generic[T]):
+    def __init__(self, value):
+        self.value = value
+
+
+def test_instances_of_a_generic_class():
+    boxes = [Box[int](1), Box[str](1), Box(1), Box[int](2), Box[Box[int]](1), Box[int], Box[str], Box]
+    assert len({encode(box) for box in boxes}) == len(boxes)
+    assert encode(Box[int](1)) == encode(Box[int](1))
 
 
 def test_attributes_of_a_partial_count():
