@@ -37,6 +37,7 @@ _NUMBERS = frozenset("hHiIlLqQefd")
 _REBUILT_OTHERWISE = frozenset(
     {"memoryview", "dict_keys", "dict_values", "dict_items", "odict_keys", "odict_values", "odict_items"}
 )
+_MASKED_HOMES = ("numpy.ma", "numpy.ma.core")
 _WEAK = frozenset({"weakref", "_weakref", "_weakrefset"})
 _BYTES_IN_MEMORY = (io.BytesIO, io.StringIO)
 
@@ -165,6 +166,12 @@ def _pickler_class() -> type[Pickler]:
                     # A function that travels by value brings the modules it uses, by name.
                     self.saw_function = self.saw_function or isinstance(obj, FunctionType)
                     return super().reducer_override(obj)
+                if kind.__module__ in _MASKED_HOMES and kind is sys.modules["numpy.ma"].MaskedArray:
+                    from scalable_cas.codecs.arrays import reduced_masked
+
+                    masked = reduced_masked(obj)
+                    if masked is not None:
+                        return masked
                 _refuse_type(kind)
                 _refuse_object(obj, modules_too=not self.saw_function)
                 reduced = super().reducer_override(obj)

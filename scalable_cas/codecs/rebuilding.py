@@ -31,6 +31,7 @@ _FORGETFUL = frozenset(
 )
 #: Attributes that numpy keeps in instances of its own subclasses.
 _OF_NUMPY = frozenset(("_getitem", "_mmap", "filename", "offset", "mode"))
+_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 #: What unpickling calls besides the class itself: with these a class that is filled may change its items.
 _FILLING = ("append", "extend", "__setitem__")
 
@@ -43,22 +44,63 @@ def reduction_owner(kind: type) -> type:
 
 def may_forget(kind: type) -> bool:
     """Whether instances are pickled by a method that knows of no further attributes."""
-    return _name(reduction_owner(kind)) in _FORGETFUL or _is_frame(kind) or _may_be_its_own_dict(kind)
+    known = _name(reduction_owner(kind)) in _FORGETFUL or _library_of(kind) is not None
+    return known or _may_be_its_own_dict(kind)
 
 
 def forgets(obj: Any) -> bool:
     """Whether an instance, of a class that `may_forget`, has such attributes."""
     kind = type(obj)
-    if _is_frame(kind):
-        from scalable_cas.codecs.frames import added
-
-        kept = getattr(kind, "_metadata", ())
-        return not added(obj) <= {*kept} or ("_name" in vars(obj) and "_name" not in kept)
+    look = _library_of(kind)
+    if look is not None:
+        return look(obj)
     space = getattr(obj, "__dict__", None)
     if _may_be_its_own_dict(kind):
         return space is obj
     own = {*(space or ())}
     return not own <= _OF_NUMPY if _name(reduction_owner(kind)) == "numpy.ndarray" else bool(own)
+
+
+def _library_of(kind: type) -> Callable[[Any], bool] | None:
+    """What tells whether an instance of a library's class has more than the library itself pickles."""
+    for module, name, look in (
+        ("pandas.core.generic", "NDFrame", _frame_has_more),
+        ("pandas.core.indexes.base", "Index", _index_has_more),
+        ("polars", "DataFrame", _polars_has_more),
+        ("polars", "Series", _polars_has_more),
+        ("numpy.ma", "MaskedArray", _masked_has_more),
+    ):
+        base: Any = getattr(sys.modules.get(module), name, None)
+        if base is not None and issubclass(kind, base):
+            library = module.partition(".")[0]
+            ways = [found for found in kind.__mro__ for way in _WAYS if way in vars(found)]
+            return look if ways[0].__module__.partition(".")[0] == library else None
+    return None
+
+
+def _frame_has_more(obj: Any) -> bool:
+    from scalable_cas.codecs.indexes import added
+
+    kept = {*getattr(type(obj), "_metadata", ())}
+    return not added(obj) <= kept or ("_name" in vars(obj) and "_name" not in kept)
+
+
+def _index_has_more(obj: Any) -> bool:
+    from scalable_cas.codecs.indexes import added
+
+    return bool(added(obj))
+
+
+def _polars_has_more(obj: Any) -> bool:
+    from scalable_cas.codecs.polars import added
+
+    return bool(added(obj))
+
+
+def _masked_has_more(obj: Any) -> bool:
+    from scalable_cas.codecs.arrays import has_notes
+
+    return has_notes(obj) or bool(vars(obj).get("_hardmask"))
 
 
 def _may_be_its_own_dict(kind: type) -> bool:
@@ -67,13 +109,6 @@ def _may_be_its_own_dict(kind: type) -> bool:
     """
     own_way = reduction_owner(kind) is not object or hasattr(kind, "__setstate__")
     return issubclass(kind, dict) and kind is not dict and not own_way
-
-
-def _is_frame(kind: type) -> bool:
-    """Whether pandas pickles a frame or series by its own rule, which keeps only attributes that it knows."""
-    pandas = sys.modules.get("pandas.core.generic")
-    frame: Any = getattr(pandas, "NDFrame", None)
-    return frame is not None and issubclass(kind, frame) and kind.__getstate__ is frame.__getstate__
 
 
 def is_made_anew(kind: type) -> bool:

@@ -13,6 +13,7 @@ from scalable_cas import CacheWarning, cacheable
 from scalable_cas.codecs import encode
 from scalable_cas.codecs.rebuilding import is_made_anew
 from scalable_cas.errors import NotStorable
+from tests.codecs.same_values import identical
 from tests.codecs.test_pickled import there_and_back
 
 
@@ -151,6 +152,13 @@ OTHERWISE = {
     "attributes of a defaultdict": lambda: with_attribute(Factory(list)),
     "its own dict": ItsOwnDict,
     "attributes of a frame": lambda: frame(name="north"),
+    "attributes of an index": lambda: with_attribute(frame().columns),
+    "attributes of a range": lambda: with_attribute(frame().index),
+    "attributes of a frame of polars": lambda: with_attribute(
+        pytest.importorskip("polars").DataFrame({"a": [1]})
+    ),
+    "attributes of a series of polars": lambda: with_attribute(pytest.importorskip("polars").Series([1])),
+    "attributes of a masked array": lambda: with_attribute(np.ma.array([1])),
     "attributes of a series": lambda: with_attribute(frame()["a"]),
 }
 
@@ -230,6 +238,21 @@ def test_what_comes_back_as_it_was_is_stored(value):
     again = there_and_back(value)
     assert type(again) is type(value)
     assert repr(again) == repr(value)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("mask", [np.ma.nomask, [False, False], [False, True]])
+@pytest.mark.parametrize("length", [2, 200_000])
+def test_a_masked_array_within_a_pickle(mask, hard, length):
+    value = Plain()
+    mask = mask if mask is np.ma.nomask else np.resize(mask, length)
+    value.array = np.ma.MaskedArray(np.arange(float(length)), mask, hard_mask=hard)
+    value.again = value.array
+    again = there_and_back(value)
+    assert again.again is again.array
+    assert identical(value.array, again.array)
+    assert again.array.hardmask is hard
+    assert (again.array.mask is np.ma.nomask) == (value.array.mask is np.ma.nomask)
 
 
 def test_ordinary_classes_are_not_made_on_trial():

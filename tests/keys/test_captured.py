@@ -501,6 +501,16 @@ def test_instances_of_a_generic_class():
     assert encode(Box[int](1)) == encode(Box[int](1))
 
 
+@pytest.mark.parametrize("kind", [collections.OrderedDict, collections.Counter])
+def test_attributes_of_a_collection_count(kind):
+    def made(note):
+        value = kind(a=1)
+        value.note = note
+        return value
+
+    assert len({encode(value) for value in (kind(a=1), made(1), made(2), made(1))}) == 3
+
+
 def test_attributes_of_a_partial_count():
     def made(weight):
         function = functools.partial(max, 1)

@@ -548,6 +548,15 @@ def test_an_attribute_that_was_added_counts():
     assert len({encode(series), encode(named(series.copy(), 1)), encode(named(series.copy(), 2))}) == 3
 
 
+@pytest.mark.parametrize(
+    "index",
+    [pd.Index([1]), pd.RangeIndex(2), pd.MultiIndex.from_tuples([(1, 2)], names=["a", "b"]), TIMES],
+    ids=lambda index: type(index).__name__,
+)
+def test_an_attribute_that_an_index_was_given_counts(index):
+    assert len({encode(index), encode(named(index.copy(), 1)), encode(named(index.copy(), 2))}) == 3
+
+
 def test_what_pandas_keeps_in_an_instance_does_not_count():
     series, texts = pd.Series(["a"]), pd.Series(["a"])
     assert texts.str.upper()[0] == "A"
