@@ -68,6 +68,7 @@ class CachedFunction(Attached):
         for name in ATTACHED:
             setattr(wrapper, name, getattr(self, name))
         wrapper.__scalable_identity__ = self.keyer.told_identity
+        wrapper.__scalable_keyer__ = self.keyer
 
     # --- sessions --------------------------------------------------------------------------------------
 

@@ -176,11 +176,16 @@ def _without_attributes(value: Any, known: frozenset[str]) -> None:
         raise NotPlain("an array that was given attributes")
 
 
+def has_notes(value: Any) -> bool:
+    """Whether a masked array holds what is no part of its values."""
+    own = vars(value)
+    return not _MASKED.issuperset(own) or bool(own.get("_optinfo") or own.get("_basedict"))
+
+
 def _lower_masked(state: Lowering, value: Any) -> Any:
     state.once(value)
-    _without_attributes(value, _MASKED)
     own = vars(value)
-    if own.get("_baseclass", np.ndarray) is not np.ndarray or own.get("_optinfo") or own.get("_basedict"):
+    if own.get("_baseclass", np.ndarray) is not np.ndarray or has_notes(value):
         raise NotPlain("a masked array over another class, or with notes")
     mask, fill = own["_mask"], own.get("_fill_value")
     return state.library(
@@ -280,14 +285,31 @@ def _raise_masked(_reader: Reader, items: list[Any]) -> Any:
         raise ValueError("a mask that does not fit")
     if mask is not None and mask.dtype != np.ma.make_mask_descr(data.dtype):
         raise ValueError("a mask of another type")
+    if fill is not None and (fill.shape != () or fill.dtype.kind != data.dtype.kind):
+        raise ValueError("a fill value of another type")
+    return make_masked(data, mask, fill, hard)
+
+
+def make_masked(data: Array, mask: Array | None, fill: Array | None, hard: bool) -> Any:
+    """Return a masked array of these parts. Pickles name this function; it must stay where it is."""
     value = np.ma.MaskedArray(
         data, np.ma.nomask if mask is None else mask, copy=False, hard_mask=hard, keep_mask=False
     )
     if fill is not None:
-        if fill.shape != () or fill.dtype.kind != data.dtype.kind:
-            raise ValueError("a fill value of another type")
         value._fill_value = fill  # noqa: SLF001 (the setter cuts a text to the length of the array's)
     return value
+
+
+def reduced_masked(value: Any) -> tuple[Any, ...] | None:
+    """How a masked array is pickled: numpy's own way drops that the mask is hard, and gives a mask to one
+    that has none. None where it has more than these parts.
+    """
+    own = vars(value)
+    if own.get("_baseclass", np.ndarray) is not np.ndarray or has_notes(value):
+        return None
+    mask, fill = own["_mask"], own.get("_fill_value")
+    parts = (None if mask is np.ma.nomask else mask, None if fill is None else np.asarray(fill))
+    return make_masked, (np.ndarray.view(value, np.ndarray), *parts, bool(own.get("_hardmask")))
 
 
 def _raise_scalar(reader: Reader, items: list[Any]) -> Any:

@@ -18,7 +18,7 @@ from scalable_cas.codecs import frame_arrays, frame_values, indexes
 from scalable_cas.codecs.arrays import exactly
 from scalable_cas.codecs.encoded import OUT_OF_BAND
 from scalable_cas.codecs.frame_arrays import is_column, lower_column
-from scalable_cas.codecs.indexes import is_index, lower_index, may_name
+from scalable_cas.codecs.indexes import added, is_index, lower_index, may_name
 from scalable_cas.codecs.lowering import mapping
 from scalable_cas.codecs.tags import NotPlain
 
@@ -73,7 +73,7 @@ def _arrays(frame: Any) -> Iterable[Any]:
 
 def _lower_state(state: Lowering, value: Any) -> tuple[Any, bool]:
     """attrs, or nil if there are none, and whether labels may repeat."""
-    if not _OWN.issuperset(vars(value)):
+    if added(value) or not _OWN.issuperset(name for name in vars(value) if name.startswith("_")):
         raise NotPlain("a frame or series that was given attributes")
     attrs = value.attrs
     return mapping(state, dict(attrs)) if attrs else None, value.flags.allows_duplicate_labels

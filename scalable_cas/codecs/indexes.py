@@ -40,6 +40,14 @@ def _lower_once(state: Lowering, index: Any) -> Any:
     return lower_index(state, index)
 
 
+def added(value: Any) -> set[str]:
+    """The attributes that an object of pandas was given. It keeps its own under names with an underscore,
+    and pandas 2 also `.str` and its like, which the class has.
+    """
+    names = vars(value).keys() - {"sortorder"}
+    return {name for name in names if not name.startswith("_") and not hasattr(type(value), name)}
+
+
 def lower_index(state: Lowering, index: Any) -> Any:
     """Return what stands for an index, without noting it: for parts of other values, which share indexes.
 
@@ -47,6 +55,8 @@ def lower_index(state: Lowering, index: Any) -> Any:
         NotPlain: it is of a class of somebody else's.
     """
     kind = type(index)
+    if added(index):
+        raise NotPlain("an index that was given attributes")
     if kind is pd.RangeIndex:
         return state.library(
             "pandas.RangeIndex", *state.each((index.name,)), index.start, index.stop, index.step

@@ -14,6 +14,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from scalable_cas.codecs.encoded import OUT_OF_BAND, Encoded
+from scalable_cas.codecs.rebuilding import WRITTEN_IN_C, forgets, is_given_back, is_made_anew, may_forget
 from scalable_cas.errors import MalformedObject, NotStorable, UntrustedEntry
 from scalable_cas.modules import MAIN_NAMES, canonical_module, loaded_module, main_module, resolve_module
 
@@ -36,16 +37,7 @@ _NUMBERS = frozenset("hHiIlLqQefd")
 _REBUILT_OTHERWISE = frozenset(
     {"memoryview", "dict_keys", "dict_values", "dict_items", "odict_keys", "odict_values", "odict_items"}
 )
-_WRITTEN_IN_C = (
-    1 << 8
-)  # Py_TPFLAGS_IMMUTABLETYPE: no class of a `class` statement has it, every builtin one has
-#: Classes that pickle as a call with their own data, and forget what a subclass or a user of Counter added.
-_FORGETFUL = frozenset(
-    {
-        *("collections.Counter", "datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta"),
-        *("decimal.Decimal", "fractions.Fraction", "pathlib.PurePath", "pathlib._local.PurePath"),
-    }
-)
+_MASKED_HOMES = ("numpy.ma", "numpy.ma.core")
 _WEAK = frozenset({"weakref", "_weakref", "_weakrefset"})
 _BYTES_IN_MEMORY = (io.BytesIO, io.StringIO)
 
@@ -174,6 +166,12 @@ def _pickler_class() -> type[Pickler]:
                     # A function that travels by value brings the modules it uses, by name.
                     self.saw_function = self.saw_function or isinstance(obj, FunctionType)
                     return super().reducer_override(obj)
+                if kind.__module__ in _MASKED_HOMES and kind is sys.modules["numpy.ma"].MaskedArray:
+                    from scalable_cas.codecs.arrays import reduced_masked
+
+                    masked = reduced_masked(obj)
+                    if masked is not None:
+                        return masked
                 _refuse_type(kind)
                 _refuse_object(obj, modules_too=not self.saw_function)
                 reduced = super().reducer_override(obj)
@@ -212,7 +210,7 @@ def _refuse_type(kind: type) -> None:
         reason = "it depends on another object that stays behind"
     elif issubclass(kind, io.IOBase) and kind not in _BYTES_IN_MEMORY:
         reason = "an open file stays with this process"
-    elif hasattr(kind, "__next__") and kind.__flags__ & _WRITTEN_IN_C and kind not in _BYTES_IN_MEMORY:
+    elif hasattr(kind, "__next__") and kind.__flags__ & WRITTEN_IN_C and kind not in _BYTES_IN_MEMORY:
         reason = "an iterator is used up by its first reader; return a list"
     if reason is not None:
         raise NotStorable(kind.__qualname__, reason)
@@ -229,8 +227,10 @@ def _refuse_object(obj: Any, *, modules_too: bool) -> None:
         reason = "a module is code, not a value"
     elif isinstance(obj, BaseException) and (obj.__traceback__ or obj.__cause__ or obj.__context__):
         reason = "a raised exception has a traceback or a cause, which pickle drops"
-    elif getattr(obj, "__dict__", None) and _forgets_attributes(type(obj)):
-        reason = "pickle drops the attributes that were added to it"
+    elif may_forget(type(obj)) and forgets(obj):
+        reason = "pickle drops the attributes that were added to it, or their tie to it"
+    elif is_made_anew(type(obj)) and not is_given_back(obj, pickle.dumps):
+        reason = "pickle would give back another, or none; give its class a __reduce__ method"
     elif _is_tensor(type(obj)):
         from scalable_cas.codecs import tensors
 
@@ -241,19 +241,14 @@ def _refuse_object(obj: Any, *, modules_too: bool) -> None:
 
 def _differs_by_object(kind: type) -> bool:
     """Whether `_refuse_object` may say another thing of the next object of this type."""
-    return issubclass(kind, (ModuleType, BaseException)) or _forgets_attributes(kind) or _is_tensor(kind)
+    if issubclass(kind, (ModuleType, BaseException)) or _is_tensor(kind):
+        return True
+    return may_forget(kind) or is_made_anew(kind)
 
 
 def _is_tensor(kind: type) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and issubclass(kind, getattr(torch, "Tensor", ()))
-
-
-def _forgets_attributes(kind: type) -> bool:
-    """Whether instances are pickled by a method that knows of no further attributes."""
-    names = ("__reduce_ex__", "__reduce__")
-    owner = next(found for found in kind.__mro__ if any(name in vars(found) for name in names))
-    return f"{owner.__module__}.{owner.__qualname__}" in _FORGETFUL
 
 
 def _told(error: BaseException) -> str:

@@ -32,6 +32,7 @@ def lowering() -> dict[type, Lower]:
 
 def _lower_frame(state: Lowering, frame: Any) -> Any:
     state.once(frame)
+    _without_attributes(frame)
     return state.library(
         "polars.DataFrame", frame.height, [_stream(state, item) for item in frame.get_columns()]
     )
@@ -39,7 +40,18 @@ def _lower_frame(state: Lowering, frame: Any) -> Any:
 
 def _lower_series(state: Lowering, series: Any) -> Any:
     state.once(series)
+    _without_attributes(series)
     return state.library("polars.Series", _stream(state, series))
+
+
+def added(value: Any) -> set[str]:
+    """The attributes that a frame or series was given."""
+    return {*vars(value)} - {"_df", "_s"}
+
+
+def _without_attributes(value: Any) -> None:
+    if added(value):
+        raise NotPlain("a frame or series that was given attributes")
 
 
 def _stream(state: Lowering, series: Any) -> Any:

@@ -112,7 +112,18 @@ def _lower_dataset(state: Lowering, value: Any) -> Any:
         _lower_named(state, ((name, item.variable) for name, item in value.data_vars.items())),
         *_lower_coordinates(state, value),
         *_lower_notes(state, value),
+        *_lower_order(state, value),
     )
+
+
+def _lower_order(state: Lowering, value: Any) -> list[Any]:
+    """All names in their order, where it is not that of the data, then the coordinates. That of the
+    dimensions follows from it.
+    """
+    names = [*value.variables]
+    if [*value.sizes] != [*dict.fromkeys(dim for item in value.variables.values() for dim in item.dims)]:
+        raise NotPlain("dimensions in another order than that of the variables")
+    return [] if names == [*value.data_vars, *value.coords] else [state.each(names)]
 
 
 # --- up -----------------------------------------------------------------------------------------------------
@@ -198,9 +209,15 @@ def _raise_array(reader: Reader, items: list[Any]) -> Any:
 
 
 def _raise_dataset(reader: Reader, items: list[Any]) -> Any:
-    named, names, free, indexed, attrs, encoding = items
+    named, names, free, indexed, attrs, encoding, *orders = items
     coordinates = _raise_coordinates(reader, names, free, indexed)
-    return _noted(xr.Dataset(_raise_named(reader, named), coords=coordinates), attrs, encoding)
+    dataset = xr.Dataset(_raise_named(reader, named), coords=coordinates)
+    for order in orders:
+        reader.may_hash(exactly(order, list))
+        if len(order) != len(dataset.variables) or set(order) != set(dataset.variables):
+            raise ValueError("an order of other variables")
+        dataset = dataset[order]
+    return _noted(dataset, attrs, encoding)
 
 
 RAISE: dict[str, RaiseNode] = {

@@ -30,7 +30,7 @@ from .tags import NONE, RECIPE, call_key_constant, encode_int, encode_str, typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from .files import Token
@@ -95,18 +95,18 @@ class CallKeyer:
         self.fnid = blake3(encoded_name + known_code).digest()[:8]
         self._known_bytes = encoded_name + encode(version), known_code
         self._source = CodeOf(function, code, own_code)
-        self._parameters = parameters_of(function)
+        self.parameters = parameters_of(function)
         self._owner = owner_of(function)
         self._layers = capturing_layers(function)
         self._watched: list[tuple[str, Callable[[], dict[str, object]], object]] | None = None
         self._check_names()
         self._declared = {name: Declared(declared) for name, declared in self.arg_types.items()}
-        self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self._parameters.names)
+        self._by_name = not (self.ignore | self._declared.keys()).isdisjoint(self.parameters.names)
         self.bind: Bind = self._careful
         self._quick: Quick | None = None
-        if isinstance(self._parameters, Plain) and self._owner is None:
+        if isinstance(self.parameters, Plain) and self._owner is None:
             captured = self._captured if self._layers else None
-            quick = Quick(self._parameters, self.ignore, self._declared, self.header, captured)
+            quick = Quick(self.parameters, self.ignore, self._declared, self.header, captured)
             if quick.possible():
                 self.bind = quick.binder(self._careful, _K)
                 self._quick = quick
@@ -174,7 +174,7 @@ class CallKeyer:
         for name in (*self.arg_types, *self.ignore):
             if not isinstance(name, str):
                 raise TypeError(f"{self.name}: an argument's name must be a str, got {type(name).__name__}")
-            if not self._parameters.known(name) and not (name in self.ignore and name in captured):
+            if not self.parameters.known(name) and not (name in self.ignore and name in captured):
                 raise TypeError(f"{self.name} has no argument {name!r}")
 
     def account(
@@ -216,11 +216,9 @@ class CallKeyer:
                 else:
                     found[section, f"{name}"] = outline(hashed, walk)
         if rest:
-            found["v", f"{getattr(self._parameters, 'rest', None)}"] = outline(tuple(rest), walk)
-        for suffix, read, inner in self._watched or ():
-            for name, value in read().items():
-                if value is not inner:
-                    found["c", name + suffix] = outline(value, walk)
+            found["v", f"{getattr(self.parameters, 'rest', None)}"] = outline(tuple(rest), walk)
+        for name, value in self.captured():
+            found["c", name] = outline(value, walk)
         return found
 
     def bare_paths(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
@@ -285,7 +283,7 @@ class CallKeyer:
         return encoded, tuple(new_args), new_kwargs
 
     def _entries(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Entry]:
-        parameters = self._parameters
+        parameters = self.parameters
         try:
             entries = parameters.entries(args, kwargs)
         except WrongCall as wrong:
@@ -304,7 +302,7 @@ class CallKeyer:
     def _converter(self, name: object, section: str) -> Declared | None:
         declared = self._declared.get(name) if type(name) is str else None
         if declared is None:
-            keywords = getattr(self._parameters, "keywords", None)
+            keywords = getattr(self.parameters, "keywords", None)
             declared = self._declared.get(keywords) if section == "k" and keywords else None
         return declared
 
@@ -350,19 +348,23 @@ class CallKeyer:
         """What the function is bound to (section "b"), and captured variables that count ("c")."""
         own = self._owner
         encoded: list[Encoded] = [] if own is None else [("b", "self", self._encoded("self", own, walk))]
+        for label, value in self.captured():
+            data = self._encoded(label.partition("@")[0], value, walk, place="captured ")
+            encoded.append(("c", label, data))
+        return encoded
+
+    def captured(self) -> Iterator[tuple[str, object]]:
+        """Name and value now of each captured variable that counts; ``@1``, … after those of decorators."""
         if not self._layers:
-            return encoded
+            return
         # at the first call, not at decoration: reading the source takes milliseconds
         if self._watched is None:
             self._watched = self._watch()
         for suffix, read, inner in self._watched:
             for name, value in read().items():
-                # What a decorator wraps is the function itself: its name is in the header, and its code is
-                # not in the key.
+                # What a decorator wraps is the function itself: its name is in the header.
                 if value is not inner:
-                    data = self._encoded(name, value, walk, place="captured ")
-                    encoded.append(("c", name + suffix, data))
-        return encoded
+                    yield name + suffix, value
 
     def _watch(self) -> list[tuple[str, Callable[[], dict[str, object]], object]]:
         """For each layer that captured something: a suffix for names, what reads the values, and the layer

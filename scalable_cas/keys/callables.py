@@ -1,19 +1,22 @@
 """Functions, classes and their like as values: what they are is what they do.
 
-A function passed as an argument is its name, its code, its defaults and what it captured. A class is its
-name; one that others cannot find by its name (local, or typed into a notebook) is also its methods.
+A function passed as an argument is its name, its code, its defaults, what it captured, and the attributes
+that it was given. A class is its name; one that others cannot find by its name (local, or typed into a
+notebook) is also its methods.
 """
 
 from __future__ import annotations
 
 import sys
 
-from .captured import captured_values
+from .captured import attributes_of_function, captured_values, dispatch_registry
 from .code import fingerprint, verified_node
+from .declarations import declared
 from .effects import VALUE, roles
-from .identity import cached_identity, class_name, function_name, is_everywhere, module_of
-from .nodes import Fields, Raw, typed_node
+from .identity import class_name, function_name, is_everywhere, module_of
+from .nodes import Fields, Raw, Refused, typed_node
 from .sinks import counts, is_idle
+from .standing import of_cached
 from .tags import encode_str, typed
 
 TYPE_CHECKING = False
@@ -33,10 +36,13 @@ _BUILTIN = type(len)
 
 
 def of_function(function: FunctionType, _: Walk) -> Node:
-    """A plain function: name, code, defaults, captured values. A cached one: its identity and version."""
-    identity = cached_identity(function)
-    if identity is not None:
-        return typed_node("cached", (identity,))
+    """A plain function: name, code, defaults, captured values. A cached one: identity and what it holds."""
+    cached = of_cached(function)
+    if cached is not None:
+        return cached
+    registry = dispatch_registry(function)
+    if registry is not None:
+        return typed_node("singledispatch", (registry,))
     local = "<locals>" in function.__qualname__ or function.__name__ == "<lambda>"
     # A local function's name says little, its module says which globals it sees.
     name = f"{module_of(function)}:" if local else function_name(function)
@@ -47,7 +53,8 @@ def of_function(function: FunctionType, _: Walk) -> Node:
         None if function.__kwdefaults__ is None else Fields(function.__kwdefaults__),
         Fields(captured_values(function)),
     )
-    return typed_node("function", parts)
+    added = attributes_of_function(function)
+    return typed_node("function", (*parts, Fields(added)) if added else parts)
 
 
 def _of_method(method: Any, _: Walk) -> Node:
@@ -96,14 +103,33 @@ def types_callables() -> Handlers:
     }
 
 
+def typing_handlers() -> Handlers:
+    """``Box[int]`` of a generic class, which its instances remember."""
+    import typing
+
+    def of_alias(value: Any, _: Walk) -> Node:
+        origin = value.__origin__
+        if not isinstance(origin, type) or origin.__module__ in (
+            "builtins",
+            "collections",
+            "collections.abc",
+        ):
+            raise Refused("what typing makes of the interpreter's own types differs between versions")
+        return typed_node("typing alias", (origin, value.__args__))
+
+    generic: Any = typing.Generic
+    return {}, {type(generic[typing.TypeVar("T")]): of_alias}
+
+
 def functools_handlers() -> Handlers:
     """partial; cached_property and lru_cache as what they wrap."""
     import functools
 
     def of_partial(value: functools.partial[Any], _: Walk) -> Node:
         get = functools.partial.__dict__
-        func, args, keywords = (get[name].__get__(value) for name in ("func", "args", "keywords"))
-        return typed_node("partial", (func, args, keywords))
+        parts = tuple(get[name].__get__(value) for name in ("func", "args", "keywords"))
+        added = {name: item for name, item in [*vars(value).items()] if not name.startswith("__")}
+        return typed_node("partial", (*parts, Fields(added)) if added else parts)
 
     return {}, {
         functools.partial: of_partial,
@@ -174,6 +200,10 @@ def _is_generated(function: FunctionType) -> bool:
     )
 
 
+# Where metaclasses come from that do nothing but what the class shows.
+_USUAL_METAS = frozenset(("abc", "enum", "typing", "pydantic"))
+
+
 def class_part(kind: type) -> object:
     """A class as the first part of each of its instances: encoded beforehand where it is its name only."""
     return Raw(typed("class", (encode_str(class_name(kind)),))) if is_everywhere(kind) else kind
@@ -185,39 +215,10 @@ def of_class(kind: type, _: Walk) -> Node:
     if is_everywhere(kind):
         return typed_node("class", (name,))
     bases = tuple(base for base in kind.__bases__ if base is not object)
-    return typed_node("class", (name, Fields({**content(kind), **_declared(kind)}), bases))
-
-
-def _declared(kind: type) -> dict[str, object]:
-    """What a local class declares and its attributes do not show: the members of an enum with their values,
-    the fields of a dataclass or an attrs class with their defaults and factories.
-    """
-    own = vars(kind)
-    found: dict[str, object] = {}
-    members = own.get("_member_map_")
-    if isinstance(members, dict):
-        values = {name: member._value_ for name, member in members.items()}
-        found["_member_map_"] = Fields(
-            {name: item for name, item in values.items() if not is_idle(type(item))}
-        )
-    fields = own.get("__dataclass_fields__")
-    if isinstance(fields, dict) and "__pydantic_fields__" not in own:  # pydantic's are in the content
-        missing = sys.modules["dataclasses"].MISSING
-        found["__dataclass_fields__"] = [
-            (name, *(() if way is missing else (way,) for way in (field.default, field.default_factory)))
-            for name, field in fields.items()
-        ]
-    attributes = own.get("__attrs_attrs__")
-    if isinstance(attributes, tuple):
-        attr = sys.modules["attr"]
-        found["__attrs_attrs__"] = [
-            (
-                item.name,
-                () if item.default is attr.NOTHING else (getattr(item.default, "factory", item.default),),
-            )
-            for item in attributes
-        ]
-    return found
+    parts = (name, Fields({**content(kind), **declared(kind)}), bases)
+    meta = type(kind)
+    usual = meta is type or meta.__module__.partition(".")[0] in _USUAL_METAS
+    return typed_node("class", parts if usual else (*parts, meta))
 
 
 def content(kind: type) -> dict[str, object]:

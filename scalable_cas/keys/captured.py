@@ -1,4 +1,4 @@
-"""The values that a function captured, as far as its result can depend on them."""
+"""The values that a function captured or was given as attributes, as far as its result can depend on them."""
 
 from __future__ import annotations
 
@@ -94,3 +94,49 @@ def values_reader(function: FunctionType, ignore: frozenset[str]) -> Callable[[]
 def captured_values(function: FunctionType) -> dict[str, object]:
     """Name -> value now, of the captured variables of a plain function that count."""
     return values_of(watched_cells(function))
+
+
+def attributes_of_function(function: FunctionType) -> dict[str, object]:
+    """Name -> value of the attributes that a plain function was given, less those that it only changes for
+    effect (``step.calls += 1``). What Python and decorators note there has names with two underscores, and
+    what ``functools.wraps`` copied is of the function inside.
+    """
+    if not vars(function) or _is_dispatching(function):
+        return {}
+    inside = getattr(vars(function).get("__wrapped__"), "__dict__", {})
+    own = {
+        name: value
+        for name, value in [*vars(function).items()]
+        if not name.startswith("__") and not (name in inside and inside[name] is value)
+    }
+    if not own:
+        return own
+    node = likely_node(function)
+    if node is None:
+        return {name: value for name, value in own.items() if counts(VALUE, value)}
+    import ast
+
+    def root(item: ast.AST) -> str | None:
+        if not isinstance(item, ast.Attribute) or item.attr not in own:
+            return None
+        owner = item.value
+        return item.attr if isinstance(owner, ast.Name) and owner.id == function.__name__ else None
+
+    used = roles([node.body] if isinstance(node, ast.Lambda) else [*node.body], root)
+    return {name: value for name, value in own.items() if counts(used.get(name, VALUE), value)}
+
+
+def dispatch_registry(function: FunctionType) -> dict[type, object] | None:
+    """Class -> function of the ``dispatch`` that a function made by ``functools.singledispatch`` captured and
+    offers: that is all it does. None of any other function.
+    """
+    if not _is_dispatching(function) or function.__code__.co_name != "dispatch":
+        return None
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    return dict(cells["registry"].cell_contents) if "registry" in cells else None
+
+
+def _is_dispatching(function: FunctionType) -> bool:
+    """Whether a function is one of those that ``functools.singledispatch`` makes."""
+    made = function.__code__.co_qualname.startswith("singledispatch.<locals>.")
+    return made and function.__globals__.get("__name__") == "functools"

@@ -29,6 +29,7 @@ from .identity import METHOD, cached_identity, class_name, function_name, is_cac
 from .nodes import Refused
 from .own import is_user_class, is_user_file, is_user_module, layers
 from .reached import Names, contents_of, inside, names_of
+from .standing import held_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Walk:
                 self._function(value)
             elif "__wrapped__" in vars(value):
                 self.visit(name, value.__wrapped__)
+                self._registry(name, vars(value).get("registry"))
         elif issubclass(kind, type):  # isinstance would ask a proxy what it stands for
             if is_user_class(value):
                 self._class(value)
@@ -153,11 +155,32 @@ class Walk:
         """
         keyer = getattr(wrapper.__scalable_identity__, "__self__", None)
         if keyer is None or keyer.code != "deps":
-            self.entries.add((function_name(wrapper), cached_identity(wrapper) or b""))
+            name = function_name(wrapper)
+            self.entries.add((name, cached_identity(wrapper) or b""))
+            if held_by(wrapper):
+                data = _encoded(wrapper)
+                self.entries.add((f"{name} holds", data))
+                self._changeable.append((wrapper, data))
             return
         self.entries.add((function_name(wrapper), encode(keyer.version)))
         for layer in layers(keyer.function):
             self.visit(keyer.name, layer)
+
+    def _registry(self, name: str, registry: Any) -> None:
+        """The functions that ``singledispatch`` chooses from."""
+        if type(registry) is type(vars(type)):
+            known: list[Any] = [*registry.items()]
+            for kind, function in known:
+                self.visit(f"{name} for {class_name(kind)}", function)
+            self._looks.append(
+                (
+                    lambda *_: (
+                        None if [*map(id, registry.values())] == [id(item) for _, item in known] else _ABSENT
+                    ),
+                    name,
+                    None,
+                )
+            )
 
     def _constant(self, name: str, value: Any) -> bool:
         """Note the value of a name, if it has one: functions, classes and what wraps them are looked into
@@ -177,7 +200,7 @@ class Walk:
     # --- functions -----------------------------------------------------------------------------------------
 
     def _function(self, function: FunctionType, *, is_root: bool = False) -> None:
-        from .captured import values_of, watched_cells
+        from .captured import attributes_of_function, values_of, watched_cells
         from .code import fingerprint
 
         self._functions.append((function, function.__code__, function.__defaults__))
@@ -189,6 +212,9 @@ class Walk:
                 self.visit(f"{name} default {number}", default)
             for key, default in (function.__kwdefaults__ or {}).items():
                 self.visit(f"{name} default {key}", default)
+        for attribute, item in attributes_of_function(function).items():
+            self._looks.append((vars(function).get, attribute, vars(function).get(attribute, _ABSENT)))
+            self.visit(f"{name}.{attribute}", item)
         cells = watched_cells(function)
         values = values_of(cells)
         for variable, _, cell in cells:
@@ -219,7 +245,7 @@ class Walk:
             if value is _ABSENT:
                 continue  # a builtin, or a name that is assigned later
             if type(value) is _MODULE:
-                self._module(value, names)
+                self._module(value, names, whole=name in names.handed_on)
             else:
                 self.visit(f"{home}:{name}", value)
 
@@ -243,13 +269,14 @@ class Walk:
 
     # --- modules -------------------------------------------------------------------------------------------
 
-    def _module(self, module: ModuleType, names: Names) -> None:
-        """The attributes of a user's module that the code mentions."""
+    def _module(self, module: ModuleType, names: Names, *, whole: bool = False) -> None:
+        """The attributes of a user's module that the code mentions; all of one that it hands on."""
         if not is_user_module(module):
             return
         space = vars(module)
         home = _home(module)
-        for name in (*names.attributes, "__getattr__"):
+        every = [name for name in [*space] if not name.startswith("__")] if whole else ()
+        for name in dict.fromkeys((*names.attributes, "__getattr__", *every)):
             if name in space:
                 value = self._look(space, name)
                 if type(value) is not _MODULE:
@@ -331,6 +358,6 @@ def _encoded(value: object) -> bytes:
 def _is_fixed(value: Any) -> bool:
     """Whether a value cannot be changed in place."""
     kind = type(value)
-    if kind in (tuple, frozenset):
+    if kind is tuple or kind is frozenset:
         return all(_is_fixed(item) for item in value)
     return kind in _ATOMS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .frame_arrays import array_handlers, part_of
 from .frame_values import value_handlers
-from .nodes import Labelled, Viewed, column_label, typed_node
+from .nodes import Labelled, Viewed, added_to, column_label, typed_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ def _of_frame(frame: Any, walk: Walk) -> Node:
     columns = frame.columns
     parts = Labelled((columns, frame.index, *_state(frame), *map(part_of, _arrays(frame))))
     hash_rows(parts[4:], walk)
+    end = len(parts)
+    parts += added_to(frame)
     parts.label = lambda place: (
         column_label(*columns[place - 4 : place - 3].tolist())  # as Python's own number or text
-        if place > 3
-        else (" columns", " index", ".attrs", ".flags")[place]
+        if 3 < place < end
+        else {0: " columns", 1: " index", 2: ".attrs", 3: ".flags"}.get(place, "")
     )
     return typed_node("pandas.DataFrame", parts)
 
@@ -68,8 +70,8 @@ def _state(value: Any) -> tuple[Any, bool]:
 
 def _of_series(series: Any, _: Walk) -> Node:
     attrs, repeats = _state(series)
-    parts = Labelled((series.name, series.index, attrs, repeats, part_of(series.array)))
-    parts.label = lambda place: (".name", " index", ".attrs", ".flags", "")[place]
+    parts = Labelled((series.name, series.index, attrs, repeats, part_of(series.array), *added_to(series)))
+    parts.label = lambda place: (".name", " index", ".attrs", ".flags", "", "")[place]
     return typed_node("pandas.Series", parts)
 
 
@@ -83,14 +85,15 @@ def _of_times(index: Any, _: Walk) -> Node:
 
 
 def _index_node(index: Any, freq: Any) -> Node:
-    parts = Labelled((index.name, freq, part_of(index.array)))
-    parts.label = lambda place: (".name", ".freq", "")[place]
+    parts = Labelled((index.name, freq, part_of(index.array), *added_to(index)))
+    parts.label = lambda place: (".name", ".freq", "", "")[place]
     return typed_node("pandas.Index", parts)
 
 
 def _of_range(index: Any, _: Walk) -> Node:
     # not its stop: range(0, 5, 2) and range(0, 6, 2) are one
-    return typed_node("pandas.RangeIndex", (index.name, index.start, len(index), index.step))
+    parts = (index.name, index.start, len(index), index.step, *added_to(index))
+    return typed_node("pandas.RangeIndex", parts)
 
 
 def _of_multi(index: Any, _: Walk) -> Node:
@@ -107,4 +110,4 @@ def _of_multi(index: Any, _: Walk) -> Node:
         places = np.full(len(level) + 1, -1, dtype="<i8")
         places[used] = np.arange(len(used))
         parts += [Viewed(level.take(used).rename(None), plain_index), places[codes]]
-    return typed_node("pandas.MultiIndex", parts)
+    return typed_node("pandas.MultiIndex", [*parts, *added_to(index, "sortorder")])

@@ -214,9 +214,10 @@ def capturing_layers(function: Any) -> list[Any]:
         function = inner
     layers: list[Any] = []
     while function is not None and function not in layers:
-        if layers and is_cached(function):
+        cached = is_cached(function)
+        if layers and cached:
             break  # a cached function of its own
-        if isinstance(function, _FUNCTION):
+        if isinstance(function, _FUNCTION) and not cached:  # what is cached twice captured nothing more by it
             layers.append(function)
         function = getattr(function, "__wrapped__", None)
     return layers if any(layer.__closure__ for layer in layers) else []

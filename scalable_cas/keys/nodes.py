@@ -145,6 +145,19 @@ class Viewed:
         self.node = node
 
 
+def added_to(value: Any, *own: str) -> tuple[Fields, ...]:
+    """One part more for the attributes that an instance of a library's type was given (``df.name = …``), if
+    it was; ``own`` are those that the type gives it itself. What the class has by that name is remembered
+    there (``.str`` of pandas 2), and names that begin with ``_`` are the library's.
+    """
+    names = vars(value).keys() - own
+    if not names:
+        return ()
+    kind, space = type(value), vars(value)
+    found = {name: space[name] for name in names if not name.startswith("_") and not hasattr(kind, name)}
+    return (Fields(found),) if found else ()
+
+
 def typed_node(kind: str, parts: Sequence[Any]) -> Node:
     """The node of a typed object whose parts are in order and unnamed."""
     return typed_prefix(kind), PARTS, parts

@@ -108,7 +108,7 @@ def _text(value: Any, kind: type) -> str:
         text = " ".join(str(getattr(value, name)) for name in ("dtype", "shape") if hasattr(value, name))
     elif kind is str:
         text = f"{len(value)} characters"
-    elif kind in (bytes, bytearray):
+    elif kind is bytes or kind is bytearray:
         text = f"{len(value)} bytes"
     elif _is_path(kind):
         text = value.__fspath__()

@@ -8,7 +8,7 @@ into their texts.
 from __future__ import annotations
 
 from .arrow_data import data_of
-from .nodes import Labelled, Refused, column_label, typed_node
+from .nodes import Labelled, Refused, added_to, column_label, typed_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def polars_handlers() -> Handlers:
 
 def _of_frame(frame: Any, _: Walk) -> Node:
     series = frame.get_columns()
-    parts = Labelled([frame.height, *series])
-    parts.label = lambda place: column_label(series[place - 1].name) if place else ""
+    parts = Labelled([frame.height, *series, *added_to(frame)])
+    parts.label = lambda place: column_label(series[place - 1].name) if 0 < place <= len(series) else ""
     return typed_node("polars.DataFrame", parts)
 
 
 def _of_series(series: Any, _: Walk) -> Node:
     dtype = _instance(series.dtype)
-    return typed_node("polars.Series", (series.name, dtype, *_content(series, dtype)))
+    return typed_node("polars.Series", (series.name, dtype, *_content(series, dtype), *added_to(series)))
 
 
 def _instance(dtype: Any) -> Any:

@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 _FUNCTION = type(lambda: None)
 _SLOT = type(vars(_FUNCTION)["__code__"])
+_MEMBER = type(vars(type("", (), {"__slots__": ("slot",)}))["slot"])
+_HEAP_TYPE = 1 << 9  # not set on the interpreter's own types
 _MOST_PARTS = 1000  # items of a container that are looked into: a table of functions, not data
 
 
 class Names:
     """The names in a function's code, inner functions included: ``globals``, ``attributes``, and ``imports``
-    as (module, names wanted of it), all sorted. ``roles`` says how the globals are used.
+    as (module, names wanted of it), all sorted. ``roles`` says how the globals are used, ``handed_on`` which
+    are used otherwise than for an attribute: whoever gets a module so may want anything of it.
     """
 
-    __slots__ = ("attributes", "globals", "imports", "roles")
+    __slots__ = ("attributes", "globals", "handed_on", "imports", "roles")
 
     def __init__(self) -> None:
+        self.handed_on: frozenset[str] = frozenset()
         self.globals: list[str] = []
         self.attributes: list[str] = []
         self.imports: list[tuple[str, tuple[str, ...]]] = []
@@ -59,7 +63,11 @@ def names_of(function: FunctionType) -> Names:
     reached = {item.attr for item in walked if isinstance(item, ast.Attribute)}
     # annotations and the decorator are syntax too, but no names of the code
     names.globals = [name for name in used if name in loaded]
-    names.attributes = [name for name in used if name in reached]
+    names.attributes = sorted({name for name in used if name in reached} | set(_looked_up(walked)))
+    named = {id(item.value) for item in walked if isinstance(item, ast.Attribute)}
+    names.handed_on = frozenset(
+        item.id for item in walked if isinstance(item, ast.Name) and id(item) not in named
+    )
     names.imports = sorted(set(_imports(walked)))
     wanted = frozenset(names.globals)
 
@@ -69,6 +77,17 @@ def names_of(function: FunctionType) -> Names:
     body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
     names.roles = roles(body, root)
     return names
+
+
+def _looked_up(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names in ``getattr(module, "name")``."""
+    import ast
+
+    for item in nodes:
+        if isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.func.id == "getattr":
+            name = getattr(item.args[1] if len(item.args) > 1 else None, "value", None)
+            if type(name) is str:
+                yield name
 
 
 def _all_names(code: CodeType) -> set[str]:
@@ -126,15 +145,17 @@ def inside(value: Any, *, is_users: bool) -> Iterator[tuple[str, Any]]:
     wrappers of other packages (``numpy.vectorize``); all attributes of an object of a user's class.
     """
     kind = type(value)
-    if kind in (set, frozenset) and len(value) <= _MOST_PARTS:
+    if (kind is set or kind is frozenset) and len(value) <= _MOST_PARTS:
         yield from (("", part) for part in [*value])
-    elif kind in (list, tuple) and len(value) <= _MOST_PARTS:
+    elif (kind is list or kind is tuple) and len(value) <= _MOST_PARTS:
         yield from ((f"{number}", part) for number, part in enumerate([*value]))
     elif kind is dict and len(value) <= _MOST_PARTS:
         yield from ((key if type(key) is str else "", part) for key, part in [*value.items()])
     if kind.__module__ in ("builtins", "functools"):
         own = ((name, getattr(value, name, None)) for name in _INSIDE)
         yield from ((name, part) for name, part in own if part is not None)
+    for name, part in _held_in_c(kind, value):
+        yield name, part
     for name, part in attributes_of(value).items():
         if is_users or type(part) is _FUNCTION:
             yield name, part
@@ -143,8 +164,33 @@ def inside(value: Any, *, is_users: bool) -> Iterator[tuple[str, Any]]:
 _INSIDE = ("func", "__func__", "__self__", "fget", "fset", "fdel", "args", "keywords")
 
 
+def _held_in_c(kind: type, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a wrapper written in C holds (wrapt's, which answers to everything else for what it wraps)."""
+    for name in ("__wrapped__", "_self_wrapper"):
+        item: Any = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+        if type(item) is _SLOT:
+            try:
+                yield name, item.__get__(value)
+            except ValueError:  # wrapt's word for a wrapper that was never filled
+                continue
+
+
 def attributes_of(value: Any) -> dict[str, Any]:
-    """A copy of an object's own ``__dict__``, if it has one that is no property: nobody's hook is run."""
+    """A copy of an object's own attributes, of its ``__dict__`` (if that is no property) and its slots:
+    nobody's hook is run.
+    """
+    slots: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        for name, item in vars(kind).items():
+            if type(item) is _MEMBER and kind.__flags__ & _HEAP_TYPE:
+                try:
+                    slots.setdefault(name, item.__get__(value))
+                except AttributeError:  # never set
+                    continue
+    return {**slots, **_in_dict(value)}
+
+
+def _in_dict(value: Any) -> dict[str, Any]:
     for kind in type(value).__mro__:
         descriptor = vars(kind).get("__dict__")
         if descriptor is not None:
@@ -158,6 +204,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
     """The attributes of a class that decide what it does: (name, item, whether its value counts)."""
     from .callables import content
+    from .declarations import attrs_default, switches
 
     for name, item in content(kind).items():
         yield name, item, True
@@ -170,3 +217,15 @@ def contents_of(kind: type) -> Iterator[tuple[str, Any, bool]]:
         for field in fields.values():
             if type(field.default_factory) in (_FUNCTION, type):
                 yield "__dataclass_fields__", field.default_factory, True
+    models = vars(kind).get("__pydantic_fields__")
+    if isinstance(models, dict):
+        for field in models.values():
+            for part in (field.default_factory, *(getattr(item, "func", None) for item in field.metadata)):
+                if type(part) in (_FUNCTION, type):
+                    yield "__pydantic_fields__", part, True
+    attributes = vars(kind).get("__attrs_attrs__")
+    if isinstance(attributes, tuple):
+        for field in attributes:
+            yield f"__attrs_attrs__ {field.name}", attrs_default(field), True
+    for name, said in switches(vars(kind)).items():
+        yield name, said, True

@@ -7,7 +7,7 @@ type, then the MRO), the table of its library, the families of objects.py, refus
 
 from __future__ import annotations
 
-from .nodes import ATTRS, ITEMS, PAIRS, SET, Computing, Fields, Raw, Structural, Viewed
+from .nodes import ATTRS, DONE, ITEMS, PAIRS, SET, Computing, Fields, Raw, Structural, Viewed
 from .tags import (
     FALSE,
     NONE,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from .nodes import Decompose, Leaf
+    from .nodes import Decompose, Leaf, Node, Walk
 
     T = TypeVar("T")
     Handlers = tuple[dict[type, Leaf], dict[type, Decompose]]
@@ -66,6 +66,9 @@ LEAVES: dict[type, Leaf] = dict(FIXED_LEAVES)
 NODES: dict[type, Decompose] = dict(FIXED_NODES)
 _MOST_TYPES = 20_000
 
+# The same for classes whose metaclass has an ``__eq__`` of its own: id -> the class, its handler.
+_by_identity: dict[int, tuple[type, Leaf | None, Decompose | None]] = {}
+
 _registered: dict[type, Callable[[Any], object]] = {}
 
 # The seam for libraries: name of a module (a type's ``__module__``, or its first part) -> name of the
@@ -88,6 +91,7 @@ LIBRARIES: dict[str, str | None] = {
     "uuid": "stdlib:uuid_handlers",
     "functools": "callables:functools_handlers",
     "operator": "callables:operator_handlers",
+    "typing": "callables:typing_handlers",
     "numpy": "arrays:numpy_handlers",
     # what numpy loads only at first need, in 50 ms
     "numpy.char": "arrays:char_handlers",
@@ -136,14 +140,32 @@ def resolve(kind: type) -> None:
     """Put the handler of ``kind`` into ``LEAVES`` or ``NODES``."""
     from .objects import handler_of
 
-    if len(NODES) + len(LEAVES) > _MOST_TYPES:
+    if len(NODES) + len(LEAVES) + len(_by_identity) > _MOST_TYPES:
         _forget()
+    if type(kind).__eq__ is not type.__eq__:  # its metaclass may call other classes equal
+        NODES[kind] = _of_this_class
+        return
     leaf, node = handler_of(kind, _registered)
     if leaf is not None:
         LEAVES[kind] = leaf
     else:
         assert node is not None
         NODES[kind] = node
+
+
+def _of_this_class(value: Any, walk: Walk) -> Node:
+    """An instance of a class that cannot be told from others by ``==``."""
+    from .objects import handler_of
+
+    kind = type(value)
+    known = _by_identity.get(id(kind))
+    if known is None:
+        known = _by_identity[id(kind)] = (kind, *handler_of(kind, _registered))
+    _, leaf, node = known
+    if leaf is not None:
+        return leaf(value), DONE, ()
+    assert node is not None
+    return node(value, walk)
 
 
 def register_key(kind: type[T], function: Callable[[T], object]) -> None:
@@ -170,6 +192,7 @@ def register_key(kind: type[T], function: Callable[[T], object]) -> None:
 
 def _forget() -> None:
     """Back to the fixed types. A thread that is looking something up resolves it anew at worst."""
+    _by_identity.clear()
     for table, fixed in ((LEAVES, FIXED_LEAVES), (NODES, FIXED_NODES)):
         for kind in [*table]:
             if kind not in fixed:

@@ -54,6 +54,11 @@ class Plain:
         """Whether a declared or ignored name can ever mean anything."""
         return name in self.names or name in (self.rest, self.keywords) or self.keywords is not None
 
+    def defaults_by_name(self) -> dict[str, Any]:
+        """The defaults of those parameters that have one."""
+        pairs = zip(self.names, self.defaults, strict=True)
+        return {name: value for name, value in pairs if value is not MISSING}
+
     def arrange(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any] | None:
         """One value per name, with defaults; None where the call is wrong or has values beyond the names."""
         if len(args) > self.positional:
@@ -154,6 +159,11 @@ class Inspected:
         kinds = {parameter.kind for parameter in self.signature.parameters.values()}
         return name in self.signature.parameters or any(kind.name == "VAR_KEYWORD" for kind in kinds)
 
+    def defaults_by_name(self) -> dict[str, Any]:
+        """The defaults of those parameters that have one."""
+        parameters = () if self.signature is None else self.signature.parameters.values()
+        return {item.name: item.default for item in parameters if item.default is not item.empty}
+
     def entries(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Entry]:
         """All entries of a call, those that a partial holds included.
 
@@ -228,6 +238,10 @@ class Wrapped:
     def known(self, name: str) -> bool:
         """Whether a declared or ignored name can ever mean anything."""
         return self.outer.known(name) or self.inner.known(name)
+
+    def defaults_by_name(self) -> dict[str, Any]:
+        """The defaults of those parameters that have one."""
+        return {**self.outer.defaults_by_name(), **self.inner.defaults_by_name()}
 
     def entries(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Entry]:
         """All entries of a call.

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from .arrays import content, encoded_bytes
 from .dtypes import described
-from .nodes import Raw, Refused, Viewed, typed_node
+from .nodes import Raw, Refused, Viewed, added_to, typed_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from .registry import Handlers
 
     Entries = Callable[[Any], tuple[tuple[object, ...], Any]]  # what lies where, and the array of values
+
+
+# Attributes that scipy itself keeps in an instance, besides those with an underscore.
+_OWN = frozenset(
+    (
+        *("data", "indices", "indptr", "row", "col", "coords", "offsets", "rows", "blocksize"),
+        *("dtype", "maxprint", "has_canonical_format", "has_sorted_indices"),
+    )
+)
 
 
 def scipy_handlers() -> Handlers:
@@ -48,7 +57,8 @@ def _handler(name: str, entries: Entries) -> Decompose:
             raise Refused(f"a {name} of objects: they would have to be added to find their sum")
         places, data = entries(value)
         shape = tuple(int(length) for length in value.shape)
-        return typed_node(kind, (Viewed(data.dtype, described), shape, *places, content(data)))
+        added = added_to(value, *_OWN)
+        return typed_node(kind, (Viewed(data.dtype, described), shape, *places, content(data), *added))
 
     return decompose
 

@@ -92,9 +92,21 @@ def collections_handlers() -> Handlers:
         # deque.copy() would make an instance of the subclass; iterating the C type runs no code of the user's
         return typed_node("deque", (maxlen.__get__(value), [*deque.__iter__(value)]))
 
+    def with_attributes(kind: type, plain: Any) -> Any:
+        """Even one of exactly this type can be given attributes; it is then as one of a subclass."""
+
+        def decompose(value: Any, walk: Walk) -> Node:
+            if type(value) is kind and (added := vars(value)):
+                return typed_node("subclass", (kind, Fields(added), Viewed(value, plain)))
+            return plain(value, walk)  # type: ignore[no-any-return]
+
+        return decompose
+
     return {}, {
-        OrderedDict: lambda value, _: (ordered, ORDERED, [*OrderedDict.items(value)]),
-        Counter: lambda value, _: (counter, PAIRS, [*dict.items(value)]),
+        OrderedDict: with_attributes(
+            OrderedDict, lambda value, _: (ordered, ORDERED, [*OrderedDict.items(value)])
+        ),
+        Counter: with_attributes(Counter, lambda value, _: (counter, PAIRS, [*dict.items(value)])),
         defaultdict: lambda value, _: typed_node(
             "defaultdict", (factory.__get__(value), Viewed(value, table))
         ),

@@ -85,7 +85,20 @@ def _of_array(value: Any, _: Walk) -> Node:
 
 def _of_dataset(value: Any, _: Walk) -> Node:
     parts = (_variables(value.data_vars), _variables(value.coords), _indexes(value.xindexes))
-    return typed_node("xarray.Dataset", (*parts, dict(value.attrs)))
+    return typed_node("xarray.Dataset", (*parts, dict(value.attrs), *_order(value)))
+
+
+def _order(value: Any) -> tuple[object, ...]:
+    """The order of all variables and that of the dimensions, where it is not the usual one: data, then
+    coordinates, and dimensions as these first name them. ``to_dataframe`` shows it.
+    """
+    names, dims = [*value.variables], [*value.sizes]
+    usual = [*value.data_vars, *value.coords]
+    if names == usual and dims == [
+        *dict.fromkeys(dim for name in usual for dim in value.variables[name].dims)
+    ]:
+        return ()
+    return (names, dims)
 
 
 def _variables(named: Any) -> OrderedDict[object, Viewed]:

@@ -168,6 +168,10 @@ def _xarray(left, right):
         return False
     if not hasattr(left, "coords"):
         return True
+    if hasattr(left, "data_vars") and (
+        list(left.variables) != list(right.variables) or list(left.sizes) != list(right.sizes)
+    ):
+        return False
     return (
         list(left.coords) == list(right.coords)
         and list(left.xindexes) == list(right.xindexes)

@@ -223,10 +223,13 @@ def datasets():
         array.groupby("time.month").mean(),
         xr.Dataset({"s": ("i", np.array(["a", None], object))}),
         array.assign_coords(time=pd.date_range("2000", periods=4, freq="MS").as_unit("s")),
+        xr.Dataset(coords={"y": [1]}, attrs={"k": 1}).assign(t=("time", [1, 2])),
+        data.assign_coords(late=("y", [7, 8, 9])).assign(c=("y", [1, 2, 3])),
+        array.stack(z=("time", "x")).to_dataset().assign(c=("w", [1])),
     ]
 
 
-@pytest.mark.parametrize("place", range(14))
+@pytest.mark.parametrize("place", range(17))
 def test_xarray(place):
     value = datasets()[place]
     assert identical(value, there_and_back(value, "xarray"))

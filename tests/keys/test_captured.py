@@ -12,7 +12,7 @@ import multiprocessing
 import queue
 import random
 import threading
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import pytest
 
@@ -28,6 +28,9 @@ from scalable_cas.keys.registry import register_key
 
 def key(function, *args):
     return CallKeyer(function, arg_types={}).bind(args, {}, None)[0]
+
+
+T = TypeVar("T")
 
 
 def roles_of(function):
@@ -439,6 +442,211 @@ def test_a_cached_function_is_its_name_and_version():
     assert key(user(one), 1) != key(user(two), 1)
 
 
+def with_attribute(value):
+    def weighted(x):
+        return x * weighted.weight
+
+    weighted.weight = value
+    return weighted
+
+
+def test_attributes_of_a_function_count():
+    assert encode(with_attribute(1)) == encode(with_attribute(1)) != encode(with_attribute(2))
+    plain = with_attribute(1)
+    del plain.weight
+    assert encode(plain) != encode(with_attribute(1))
+
+    def user(f):
+        return lambda x: f(x) + 1
+
+    assert key(user(with_attribute(1)), 1) != key(user(with_attribute(2)), 1)
+
+
+def dispatched(step, *more):
+    @functools.singledispatch
+    def function(x):
+        return x
+
+    function.register(int, lambda x: x + step)
+    for kind in more:
+        function.register(kind, lambda x: x)
+    return function
+
+
+def test_a_function_of_singledispatch_is_what_it_chooses_from():
+    assert (
+        len({encode(made) for made in (dispatched(1), dispatched(2), dispatched(1, str), dispatched(1))}) == 3
+    )
+    assert encode(dispatched(1, str, list)) == encode(dispatched(1, list, str))
+    used, before = dispatched(1), encode(dispatched(1))
+    used(1)
+    used("a")
+    assert encode(used) == before
+    assert encode(used.dispatch) != encode(dispatched(2).dispatch)
+
+
+def test_a_function_of_singledispatch_can_be_cached():
+    one, two = cacheable(dispatched(1)), cacheable(dispatched(2))
+    assert one.cache_key(1) == cacheable(dispatched(1)).cache_key(1) != two.cache_key(1)
+
+
+class Box(Generic[T]):
+    def __init__(self, value):
+        self.value = value
+
+
+def test_instances_of_a_generic_class():
+    boxes = [Box[int](1), Box[str](1), Box(1), Box[int](2), Box[Box[int]](1), Box[int], Box[str], Box]
+    assert len({encode(box) for box in boxes}) == len(boxes)
+    assert encode(Box[int](1)) == encode(Box[int](1))
+
+
+@pytest.mark.parametrize("kind", [collections.OrderedDict, collections.Counter])
+def test_attributes_of_a_collection_count(kind):
+    def made(note):
+        value = kind(a=1)
+        value.note = note
+        return value
+
+    assert len({encode(value) for value in (kind(a=1), made(1), made(2), made(1))}) == 3
+
+
+def test_attributes_of_a_partial_count():
+    def made(weight):
+        function = functools.partial(max, 1)
+        if weight:
+            function.weight = weight
+        return function
+
+    assert len({encode(made(weight)) for weight in (None, 1, 2, 1)}) == 3
+
+
+def test_attributes_that_a_function_only_changes_do_not_count():
+    def step(x):
+        step.calls += 1
+        step.seen.append(x)
+        return x
+
+    step.calls, step.seen = 0, []
+    before = encode(step)
+    step(1)
+    assert encode(step) == before
+
+
+def test_what_wraps_copied_does_not_count_twice():
+    def wrap(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return function(x)
+
+        return wrapper
+
+    def plain(x):
+        return x
+
+    before = encode(wrap(plain))
+    wrapped = wrap(plain)
+    wrapped.__wrapped__.late = 1
+    assert encode(wrap(plain)) != before  # the function inside has it
+    wrapped.__wrapped__.late = wrapped.late = threading.Lock()
+    assert encode(wrap(plain)) == before
+
+
+def closure(step):
+    @cacheable
+    def added(x):
+        return x + step
+
+    return added
+
+
+def with_default(step):
+    @cacheable
+    def added(x, step=step):
+        return x + step
+
+    return added
+
+
+def partial(step):
+    return cacheable(functools.partial(max, step))
+
+
+def bound(step):
+    return cacheable(Adder(step).added)
+
+
+def instance(step):
+    return cacheable(Adder(step))
+
+
+class Adder:
+    def __init__(self, step):
+        self.step = step
+
+    def added(self, x):
+        return x + self.step
+
+    __call__ = added
+
+
+@pytest.mark.parametrize("made", [closure, with_default, partial, bound, instance])
+def test_a_cached_function_is_also_what_it_was_made_with(made):
+    assert encode(made(1)) == encode(made(1)) != encode(made(2))
+
+    def user(f):
+        return lambda x: f(x) + 1
+
+    assert key(user(made(1)), 1) == key(user(made(1)), 1) != key(user(made(2)), 1)
+
+
+def test_a_cached_function_that_holds_nothing_is_its_identity_alone():
+    @cacheable
+    def plain(x):
+        return x
+
+    def recursive():
+        @cacheable
+        def down(x):
+            return x and down(x - 1)
+
+        return down
+
+    for function in (plain, recursive()):
+        identity = function.__scalable_identity__
+        parts = (len(identity)).to_bytes(8, "little") + identity
+        start = b"o" + encode("cached") + (1).to_bytes(8, "little")
+        assert encode(function) == start + b"b" + parts
+
+
+def test_a_default_without_an_encoding_counts_by_its_place():
+    def make():
+        @cacheable
+        def function(x, missing=object()):  # noqa: B008
+            return x
+
+        return function
+
+    assert encode(make()) == encode(make())
+
+
+def test_a_cached_function_may_be_cached_again():
+    def make(step):
+        return cacheable(closure(step))
+
+    assert make(1).cache_key(1) == make(1).cache_key(1) != make(2).cache_key(1)
+    assert cacheable(Cached(1).added).cache_key(1) != cacheable(Cached(2).added).cache_key(1)
+
+
+class Cached:
+    def __init__(self, step):
+        self.step = step
+
+    @cacheable
+    def added(self, x):
+        return x + self.step
+
+
 def test_a_decorator_above_a_cached_function_is_not_the_cached_function():
     from tests.keys.test_call import retrying
 
@@ -527,7 +735,31 @@ def assigned_anew(k):
     return Anew
 
 
+class AllEqual(type):
+    def __eq__(cls, other):
+        return True
+
+    def __hash__(cls):
+        return 1
+
+
+def attrs_class(**said):
+    attr = pytest.importorskip("attr")
+    return attr.make_class("Made", {"x": attr.ib(**said)})
+
+
 MADE = {
+    "order of a dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], order=k == 1),
+    "eq of a dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], eq=k == 1),
+    "frozen dataclass": lambda k: dataclasses.make_dataclass("Made", ["a"], frozen=k == 1),
+    "a field that is not compared": lambda k: dataclasses.make_dataclass(
+        "Made", [("a", int, dataclasses.field(compare=k == 1))]
+    ),
+    "converter of attrs": lambda k: attrs_class(converter=[None, int, str][k]),
+    "eq of a field of attrs": lambda k: attrs_class(eq=k == 1),
+    "metaclass": lambda k: type("Meta", (type,), {"number": k})("Made", (), {}),
+    "another metaclass": lambda k: (type, AllEqual, AllEqual)[k - 1]("Made", (), {}),
+    "slots": lambda k: type("Made", (), {"__slots__": (f"a{k}",)}),
     "type": lambda k: type("Made", (), {"K": k}),
     "dataclass": lambda k: dataclasses.make_dataclass("Made", [("a", int, k)]),
     "fields of a dataclass": lambda k: dataclasses.make_dataclass("Made", [f"a{k}"]),
@@ -550,6 +782,35 @@ MADE = {
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_class_made_at_run_time_is_its_definition(make):
     assert encode(make(1)) == encode(make(1)) != encode(make(2))
+
+
+class North(metaclass=AllEqual):
+    pass
+
+
+class South(str, metaclass=AllEqual):
+    __slots__ = ()
+
+
+class East(metaclass=AllEqual):
+    def __scalable_key__(self):
+        return 1
+
+
+def test_classes_that_call_themselves_equal_are_told_apart():
+    values = [North(), South("a"), East(), North, South, East]
+    assert len({encode(value) for value in values}) == len({key(lambda x: x, value) for value in values}) == 6
+    assert encode([North(), South("a")]) == encode([North(), South("a")])
+
+
+def test_the_outline_of_an_object_whose_class_calls_itself_equal(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path / 'store'}")
+
+    @cacheable
+    def told(where):
+        return type(where).__name__
+
+    assert [told(place) for place in (North(), South("a"), North())] == ["North", "South", "North"]
 
 
 def test_a_class_whose_name_means_another_one_by_now():

@@ -4,7 +4,9 @@ and by what a running program changes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
 import sys
 import threading
 
@@ -467,6 +469,200 @@ def test_a_cached_function_counts_by_its_own_option(monkeypatch):
     assert made(None, 2, "x") != first
     assert made("self", 1, "x") != made("self", 1, "-x")
     assert made("deps", 1, "x") != made("deps", 1, "-x")
+
+
+def test_a_cached_closure_counts_by_what_it_captured(monkeypatch):
+    def made(step):
+        @cacheable
+        def by_name(x):
+            return x + step
+
+        return by_name
+
+    deps = Dependencies(uses_cached_functions)
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(1))
+    first = deps.now()
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(2))
+    assert deps.now() != first
+    monkeypatch.setattr(sys.modules[__name__], "by_name", made(1))
+    assert deps.now() == first
+
+
+HERE = {"__module__": __name__}
+Declared = dataclasses.make_dataclass("Declared", ["a"], namespace=HERE)
+
+
+@functools.singledispatch
+def dispatched(x):
+    return x
+
+
+def attributed(x):
+    return x
+
+
+def uses_declared(x):
+    return Declared(x) == Declared(x + 1)
+
+
+def uses_dispatched(x):
+    return dispatched(x)
+
+
+def uses_attributed(x):
+    return attributed(x) * attributed.weight
+
+
+def attrs_class(**said):
+    attr = pytest.importorskip("attr")
+    made = attr.make_class("Declared", {"a": attr.ib(**said)})
+    made.__module__ = __name__
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: dataclasses.make_dataclass("Declared", ["a"], namespace=HERE, order=k == 1),
+        lambda k: dataclasses.make_dataclass("Declared", ["a"], namespace=HERE, eq=k == 1),
+        lambda k: dataclasses.make_dataclass(
+            "Declared", [("a", int, dataclasses.field(compare=k == 1))], namespace=HERE
+        ),
+        lambda k: attrs_class(default=k),
+        lambda k: attrs_class(converter=[None, int, str][k]),
+        lambda k: attrs_class(eq=k == 1),
+    ],
+    ids=["order", "eq", "compare", "attrs default", "attrs converter", "attrs eq"],
+)
+def test_how_a_class_declares_its_fields(make, monkeypatch):
+    deps, module = Dependencies(uses_declared), sys.modules[__name__]
+    monkeypatch.setattr(module, "Declared", make(1))
+    first = deps.now()
+    monkeypatch.setattr(module, "Declared", make(2))
+    assert deps.now() != first
+    monkeypatch.setattr(module, "Declared", make(1))
+    assert deps.now() == first
+
+
+def test_what_singledispatch_chooses_from():
+    deps = Dependencies(uses_dispatched)
+    first = deps.now()
+    dispatched.register(int, lambda x: x + 1)
+    second = deps.now()
+    dispatched.register(int, lambda x: x + 2)
+    assert len({first, second, deps.now()}) == 3
+
+
+def test_attributes_of_a_function_that_is_reached(monkeypatch):
+    deps = Dependencies(uses_attributed)
+    monkeypatch.setattr(attributed, "weight", 1, raising=False)
+    first = deps.now()
+    monkeypatch.setattr(attributed, "weight", 2)
+    assert deps.now() != first
+
+
+REACHING = {
+    "getattr": """
+def case(x):
+    return getattr(far, "value")
+""",
+    "a module that is handed on": """
+def read(module):
+    return module.value
+
+def case(x):
+    return read(far)
+""",
+    "slots": """
+class Wrapper:
+    __slots__ = ("inner",)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self):
+        return self.inner()
+
+@Wrapper
+def inner():
+    return far.value
+
+def case(x):
+    return inner()
+""",
+    "a factory of pydantic": """
+import pydantic
+
+def make():
+    return far.value
+
+class Model(pydantic.BaseModel):
+    number: int = pydantic.Field(default_factory=make)
+
+def case(x):
+    return Model().number
+""",
+    "a validator of pydantic": """
+import typing
+import pydantic
+
+def checked(number):
+    return number + far.value
+
+class Model(pydantic.BaseModel):
+    number: typing.Annotated[int, pydantic.AfterValidator(checked)]
+
+def case(x):
+    return Model(number=1).number
+""",
+    "a decorator of wrapt": """
+import wrapt
+
+@wrapt.decorator
+def through(wrapped, instance, args, kwargs):
+    return wrapped(*args, **kwargs)
+
+@through
+def inner():
+    return far.value
+
+def case(x):
+    return inner()
+""",
+    "the code of a decorator of wrapt": """
+import wrapt
+
+@wrapt.decorator
+def through(wrapped, instance, args, kwargs):
+    return far.value
+
+@through
+def inner():
+    return 1
+
+def case(x):
+    return inner()
+""",
+}
+
+
+@pytest.mark.parametrize("name", REACHING)
+def test_ways_to_a_value(name, tmp_path, monkeypatch):
+    if name.endswith(("pydantic", "wrapt")):
+        pytest.importorskip(name.rpartition(" ")[2])
+    (tmp_path / "far.py").write_text("value = 1\nother = 1\n")
+    (tmp_path / "ways.py").write_text("import far\n" + REACHING[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("far", "ways"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    ways = importlib.import_module("ways")
+    deps = Dependencies(ways.case)
+    first = deps.now()
+    assert Dependencies(ways.case).now() == first
+    monkeypatch.setattr(ways.far, "value", 2)
+    assert deps.now() != first
+    for module in ("far", "ways"):
+        monkeypatch.delitem(sys.modules, module)
 
 
 def test_libraries_are_not_followed():

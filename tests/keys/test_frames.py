@@ -65,6 +65,11 @@ def with_attrs(value, **attrs):
     return copied
 
 
+def named(value, name):
+    vars(value)["called"] = name
+    return value
+
+
 def large(cell=None):
     numbers = pd.DataFrame({"a": np.arange(200_000), "b": np.arange(200_000) * 0.5})
     if cell is not None:
@@ -535,6 +540,34 @@ class Coins(pd.api.extensions.ExtensionArray):
         return Coins([self.values[i] for i in indices])
 
 
+def test_an_attribute_that_was_added_counts():
+    one, other = encode(named(frame(), "one")), encode(named(frame(), "other"))
+    assert one == encode(named(frame(), "one"))
+    assert len({one, other, encode(frame())}) == 3
+    series = pd.Series(["a"])
+    assert len({encode(series), encode(named(series.copy(), 1)), encode(named(series.copy(), 2))}) == 3
+
+
+@pytest.mark.parametrize(
+    "index",
+    [pd.Index([1]), pd.RangeIndex(2), pd.MultiIndex.from_tuples([(1, 2)], names=["a", "b"]), TIMES],
+    ids=lambda index: type(index).__name__,
+)
+def test_an_attribute_that_an_index_was_given_counts(index):
+    assert len({encode(index), encode(named(index.copy(), 1)), encode(named(index.copy(), 2))}) == 3
+
+
+def test_what_pandas_keeps_in_an_instance_does_not_count():
+    series, texts = pd.Series(["a"]), pd.Series(["a"])
+    assert texts.str.upper()[0] == "A"
+    vars(texts).setdefault("str", texts.str)  # pandas 2 does
+    assert encode(texts) == encode(series)
+
+
+def lock_in_attribute():
+    return named(frame(), threading.Lock())
+
+
 def lock_in_attrs():
     made = frame()
     made.attrs["lock"] = threading.Lock()
@@ -563,6 +596,7 @@ REFUSED = {
     "index": (lambda: pd.DataFrame(index=objects(threading.Lock())), " index[0]"),
     "columns": (lambda: pd.DataFrame(columns=objects(threading.Lock())), " columns[0]"),
     "attrs": (lock_in_attrs, '.attrs["lock"]'),
+    "attribute": (lock_in_attribute, ".called"),
     "series": (lambda: objects(threading.Lock()), "[0]"),
     "series index": (lambda: pd.Series([1], index=objects(threading.Lock())), " index[0]"),
     "generator": (lambda: objects(iter(())), "[0]"),

@@ -236,3 +236,13 @@ def test_one_key_exactly_for_one_content(data):
     cut = data.draw(st.integers(0, len(first)))
     if name != "Categorical":
         assert encode(pl.concat([left[:cut], left[cut:]], rechunk=False)) == encode(left)
+
+
+def test_an_attribute_that_was_added_counts():
+    def named(make, name):
+        value = make()
+        value.called = name
+        return value
+
+    for make in (lambda: pl.DataFrame({"a": [1]}), lambda: pl.Series([1])):
+        assert len({encode(value) for value in (make(), named(make, 1), named(make, 2), named(make, 1))}) == 3

@@ -149,3 +149,18 @@ def test_refused():
         encode(sparse.csr_array((np.array([1, "a"], object), [0, 1], [0, 1, 2])))
     with pytest.raises(Refused):
         encode(Own(DENSE))
+
+
+def test_an_attribute_that_was_added_counts():
+    def named(name):
+        value = sparse.csr_matrix(np.eye(2))
+        value.called = name
+        return value
+
+    plain = sparse.csr_matrix(np.eye(2))
+    assert len({encode(value) for value in (plain, named(1), named(2), named(1))}) == 3
+    used = sparse.coo_matrix(np.eye(2))
+    before = encode(used)
+    used.sum_duplicates()
+    used.tocsr().sort_indices()
+    assert encode(used) == before

@@ -33,6 +33,16 @@ def dataset(*names, **attrs):
     return xr.Dataset({name: array(name=name) for name in names}, attrs=attrs)
 
 
+def coordinates_first():
+    value = xr.Dataset(coords={"y": [1]})
+    value["t"] = ("time", [1, 2])
+    return value
+
+
+def data_first():
+    return xr.Dataset({"t": ("time", [1, 2])}, coords={"y": [1]})
+
+
 def with_encoding():
     value = array()
     value.encoding["dtype"] = "float32"
@@ -60,6 +70,7 @@ DIFFERENT = {
     "an index variable": (array().coords["x"].variable, xr.Variable("x", [10, 20])),
     "names in a dataset": (dataset("a"), dataset("b")),
     "order in a dataset": (dataset("a", "b"), dataset("b", "a")),
+    "data before coordinates": (data_first(), coordinates_first()),
     "attrs of a dataset": (dataset("a", k=1), dataset("a", k=2)),
     "variables, coordinates": (dataset("a"), dataset("a").reset_coords("z")),
     "two dimensions, an index over both": (
@@ -72,6 +83,7 @@ EQUAL = {
     "transposed twice": (array(), array().T.copy(deep=True).T),
     "encoding": (array(), with_encoding()),
     "order of attrs": (array(attrs={"a": 1, "b": 2}), array(attrs={"b": 2, "a": 1})),
+    "coordinates first": (coordinates_first(), coordinates_first().copy(deep=True)),
     "a dataset": (dataset("a", "b"), dataset("a", "b").copy(deep=True)),
     "stacked": (array().stack(s=("x", "y")), array().stack(s=("x", "y")).copy()),
 }
