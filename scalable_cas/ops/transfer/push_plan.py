@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from scalable_cas.codecs import outputs
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
@@ -220,9 +221,16 @@ class _Planning:
 
     def _may_vouch(self, rowkey: bytes) -> bool:
         """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
-        before those who trust him; so it must be one that he would use himself.
+        before those who trust him; so it must be one that he would use himself. Whether he would put files
+        back depends on their names (`store.strangers`), which are not read here: then he must trust who made
+        them.
         """
-        return trust.refusal_of(self._store, rowkey) is None
+        if trust.refusal_of(self._store, rowkey) is not None:
+            return False
+        row, record = self._store.index.entry(rowkey)
+        if row is None or record is None or record.codec not in outputs.NAMES:
+            return True
+        return trust.is_trusted(trust.foreign_origin(row, record.origin))
 
     def _lacking(self, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
         """Those of some objects that the remote lacks and that are not planned yet; None: it is not here
