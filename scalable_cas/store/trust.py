@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import os
 
+from blake3 import blake3
+
 from scalable_cas import config
 from scalable_cas.errors import ConfigError, UntrustedEntry
 from scalable_cas.format import rows
@@ -56,6 +58,13 @@ class TrustList:
             self._trusted, self._fault = self._read()
             self._seen = now
         return signer in self._trusted
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell whether others are trusted than before."""
+        self.trusts(b"")
+        digest: bytes = blake3(b"".join(sorted(self._trusted))).digest(8)
+        return digest
 
     @property
     def fault(self) -> str:

@@ -207,7 +207,7 @@ def test_a_view_answers_without_a_request(ada, bob, place):
     with open_repository(bob, place.url) as repository:
         repository.refresh()
         before = repository.remote.traffic.requests
-        (rowkey,) = [rowkey for rowkey, _, _ in repository.view.entries()]
+        (rowkey,) = [rowkey for rowkey, *_ in repository.view.entries()]
         origin, packed = repository.view.lookup(rowkey)
         assert rowkey[8:].hex() == key
         assert origin.startswith("ed25519:")

@@ -1,5 +1,9 @@
 """The rows that a segment adds to the local view of a remote, some thousand in one transaction.
 
+Of several records of one key one is kept: of a signer who is trusted before any other's, else whoever writes
+the youngest keeps everybody from what those whom they trust have sent. Whom the user trusts changes; then the
+segments are gone through again (`View.refresh`), from the copies that are here.
+
 Of small packs it is kept which objects are read from them (the place of the youngest segment that names an
 object), because these packs are joined by and by (`joining`), and to look through all objects for them would
 take seconds where there are millions.
@@ -10,6 +14,7 @@ from __future__ import annotations
 from scalable_cas.errors import MalformedObject
 from scalable_cas.format import record as records
 from scalable_cas.format import view_rows as rows
+from scalable_cas.store import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ class Learning:
     def __init__(self, key: Callable[..., bytes], segment: Segment, data: bytes) -> None:
         self._key = key
         self._origin = records.origin_of(segment.signer)
+        self._trusted = trust.is_trusted(self._origin)
         self._created = rows.sane_time(segment.created)
         self._segment = segment
         self._data = data
@@ -91,6 +97,10 @@ class Learning:
         elif before:
             changes.drop_view_rows((key,))
 
+    def choose_again(self, changes: Changes, first: int) -> None:
+        """Give the records from number ``first`` on their places anew, because others are trusted by now."""
+        changes.put_sorted("views", self._entries(changes, self._segment.records[first : first + BATCH]))
+
     def _entries(self, changes: Changes, found: Sequence[bytes]) -> dict[bytes, bytes]:
         new: dict[bytes, bytes] = {}
         for packed in found:
@@ -100,12 +110,15 @@ class Learning:
                 continue
             if type_ != records.REF:
                 continue
-            key = self._key(rows.ENTRY, rowkey)
+            key, record = self._key(rows.ENTRY, rowkey), self._key(rows.RECORD, rowkey)
             before = new.get(key) or changes.view_row(key)
             mine = rows.sane_time(created), oid
-            if before is not None and rows.unpack_entry(before) >= mine:
-                continue
-            new[key] = rows.pack_entry(*mine)
-            new[self._key(rows.RECORD, rowkey)] = rows.pack_record(self._origin, packed)
+            if before is not None:
+                there = new.get(record) or changes.view_row(record)
+                preferred = there is not None and trust.is_trusted(rows.unpack_record(there)[0])
+                if (preferred, *rows.unpack_entry(before)[:2]) > (self._trusted, *mine):
+                    continue
+            new[key] = rows.pack_entry(*mine, trusted=self._trusted)
+            new[record] = rows.pack_record(self._origin, packed)
             new[self._key(rows.FUNCTION, rowkey[:8])] = function.encode("utf-8", "surrogatepass")
         return new

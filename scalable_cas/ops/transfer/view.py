@@ -19,9 +19,12 @@ from itertools import chain, islice
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import remote_layout as layout
+from scalable_cas.format import segment as segments
 from scalable_cas.format import view_rows as rows
 from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning
 from scalable_cas.ops.transfer.segments import Changed, Source
+from scalable_cas.storage import signing
+from scalable_cas.store import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +79,10 @@ class View:
         found = self._store.index.view_rows([self.key(rows.RECORD, rowkey) for rowkey in rowkeys])
         return [rows.unpack_record(row) if row else None for row in found]
 
-    def entries(self, fnid: bytes = b"") -> Iterator[tuple[bytes, int, bytes]]:
-        """Row key, time of creation and root object of every entry, in the order of row keys."""
+    def entries(self, fnid: bytes = b"") -> Iterator[tuple[bytes, int, bytes, bool]]:
+        """Row key, time of creation and root object of every entry, and whether its signer is trusted, in the
+        order of row keys.
+        """
         for key, row in self._scan(rows.ENTRY, fnid):
             yield (key[9:], *rows.unpack_entry(row))
 
@@ -141,7 +146,7 @@ class View:
         (row,) = self._store.index.view_rows((self.key(rows.STATE),))
         if not row:
             return float("inf")
-        return abs(clock.now_ns() - int.from_bytes(row, "big")) / 1e9
+        return abs(clock.now_ns() - int.from_bytes(row[:8], "big")) / 1e9
 
     def unjoined(self) -> int:
         """How many segments are not joined with others."""
@@ -200,7 +205,8 @@ class View:
         self._condemned = frozenset().union(*(notice.packs | notice.bigs for notice in self.notices))
         joined = {self.key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
         stale = [key for key, _ in self._scan(rows.JOINED) if key not in joined]
-        now = clock.now_ns().to_bytes(8, "big")
+        trusted = self._choose_again()
+        now = clock.now_ns().to_bytes(8, "big") + trusted
 
         def change(changes: Changes) -> None:
             changes.drop_view_rows(stale)
@@ -208,6 +214,24 @@ class View:
 
         self._store.index.write(change)
         return new
+
+    def _choose_again(self) -> bytes:
+        """Where the user trusts others than at the last refresh, choose anew of the records of each key;
+        returns what tells whom he trusts.
+        """
+        digest = trust.trust_list().digest
+        (state,) = self._store.index.view_rows((self.key(rows.STATE),))
+        if state and state[8:] != digest:
+            for number in [key[9:] for key, _ in self._scan(rows.SEGMENT)]:
+                (data,) = self._store.index.view_rows((self.key(rows.COPY, number),))
+                try:
+                    segment = segments.unpack(data or b"", remote_id=self.remote_id, verify=signing.verify)
+                except (MalformedObject, UntrustedEntry):  # a row of the index has no checksum of its own
+                    continue
+                item = Learning(self.key, segment, b"")
+                for at in range(0, len(segment.records), BATCH):
+                    self._store.index.write(partial(item.choose_again, first=at))
+        return digest
 
     def joined(self) -> dict[bytes, tuple[bytes, ...]]:
         """The joined files that we know, and the numbers of the segments in each."""
@@ -246,8 +270,8 @@ class View:
 
     def ingest(self, segment: Segment, data: bytes) -> None:
         """Add the rows of a segment, and its bytes, from which it can be put back if it is damaged there. Of
-        several entries of one key the youngest counts, of equally old ones that with the greater name; so all
-        readers agree, in whatever order they read.
+        several entries of one key the youngest counts of those whose signers are trusted, else the youngest,
+        and of equally old ones that with the greater name; in whatever order they are read.
         """
         self._learn([Learning(self.key, segment, data)])
         self._unjoined = None if self._unjoined is None else self._unjoined + 1
