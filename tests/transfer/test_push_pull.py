@@ -197,7 +197,7 @@ def test_a_place_without_a_push_has_nothing_to_pull(bob, place):
 def test_a_place_with_something_else_is_refused(ada, place):
     place.folder.mkdir()
     (place.folder / "format.json").write_text("{}")
-    with pytest.raises(RemoteError, match="not one"):
+    with pytest.raises(RemoteError, match="something else"):
         ada.push(place.url)
 
 
