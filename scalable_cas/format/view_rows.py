@@ -25,6 +25,8 @@ VIEW_BYTES = 8
 STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED, PACK = (
     bytes([letter]) for letter in b"serogcjfbxuqp"
 )
+#: The row of a segment whose bytes are those of its own file; of others it is empty.
+ALONE = b"\1"
 #: created (ns), name of the root object, whether its signer was trusted at the last refresh
 _ENTRY = Struct("<Q32s?")
 #: when its segment was written (ns), kind, coding, 0, raw size, offset, length, holder (zeros: by itself)

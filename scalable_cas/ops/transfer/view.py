@@ -19,11 +19,9 @@ from itertools import chain, islice
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import remote_layout as layout
-from scalable_cas.format import segment as segments
 from scalable_cas.format import view_rows as rows
-from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning
+from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning, choose_again
 from scalable_cas.ops.transfer.segments import Changed, Source
-from scalable_cas.storage import signing
 from scalable_cas.store import trust
 
 TYPE_CHECKING = False
@@ -186,6 +184,8 @@ class View:
             listing = source.listing(self.joined())
             known = {key[9:] for key, _ in self._scan(rows.SEGMENT)}
             gone = known - listing.live
+            # what was known from a joined file only may have been something else there
+            known -= listing.uncovered - self.alone()
             if gone and attempt == 0:
                 continue  # a listing of several pages may miss what is joined meanwhile
             if gone:
@@ -215,6 +215,10 @@ class View:
         self._store.index.write(change)
         return new
 
+    def alone(self) -> set[bytes]:
+        """The numbers of the segments that were read from, or written to, files of their own."""
+        return {key[9:] for key, row in self._scan(rows.SEGMENT) if row == rows.ALONE}
+
     def _choose_again(self) -> bytes:
         """Where the user trusts others than at the last refresh, choose anew of the records of each key;
         returns what tells whom he trusts.
@@ -223,14 +227,7 @@ class View:
         (state,) = self._store.index.view_rows((self.key(rows.STATE),))
         if state and state[8:] != digest:
             for number in [key[9:] for key, _ in self._scan(rows.SEGMENT)]:
-                (data,) = self._store.index.view_rows((self.key(rows.COPY, number),))
-                try:
-                    segment = segments.unpack(data or b"", remote_id=self.remote_id, verify=signing.verify)
-                except (MalformedObject, UntrustedEntry):  # a row of the index has no checksum of its own
-                    continue
-                item = Learning(self.key, segment, b"")
-                for at in range(0, len(segment.records), BATCH):
-                    self._store.index.write(partial(item.choose_again, first=at))
+                choose_again(self._store.index, self.key, self.remote_id, number)
         return digest
 
     def joined(self) -> dict[bytes, tuple[bytes, ...]]:
@@ -256,7 +253,7 @@ class View:
                 self.faults[name] = found.reason
                 continue
             new += 1
-            item = Learning(self.key, found, data)
+            item = Learning(self.key, found, data, alone=layout.segment_number(name) is not None)
             if item.total > BATCH:  # by itself, in several transactions
                 self._learn([item])
                 continue
@@ -273,7 +270,7 @@ class View:
         several entries of one key the youngest counts of those whose signers are trusted, else the youngest,
         and of equally old ones that with the greater name; in whatever order they are read.
         """
-        self._learn([Learning(self.key, segment, data)])
+        self._learn([Learning(self.key, segment, data, alone=True)])
         self._unjoined = None if self._unjoined is None else self._unjoined + 1
 
     def _learn(self, found: Sequence[Learning]) -> None:
