@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 
-from scalable_cas.errors import ConfigError
+from scalable_cas.errors import ConfigError, not_installed
 from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 KEY_FILE = "signing.key"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
@@ -39,21 +40,33 @@ class SigningKey:
 
     def sign(self, digest: bytes) -> bytes:
         """The 64-byte signature of a digest (RFC 8032)."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        return Ed25519PrivateKey.from_private_bytes(self._seed).sign(digest)
+        signature: bytes = _ed25519().Ed25519PrivateKey.from_private_bytes(self._seed).sign(digest)
+        return signature
 
 
 def verify(public: bytes, digest: bytes, signature: bytes) -> bool:
     """Whether ``signature`` (64 bytes) over ``digest`` was made with the key whose public half this is."""
+    ed25519 = _ed25519()
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, digest)
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, digest)
     except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
         return False
     return True
+
+
+def _ed25519() -> Any:
+    """The module of `cryptography` that has the keys.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise not_installed("signatures", "cryptography", error) from error
+    return ed25519
 
 
 def key_text(public: bytes) -> str:
@@ -115,10 +128,8 @@ def find_key(places: Sequence[str]) -> SigningKey | None:
 
 
 def _make(place: str) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     seed = os.urandom(KEY_BYTES)
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    public = _ed25519().Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     lines = (_HEAD, f"private {key_text(seed)}", f"public {key_text(public)}", "")
     fs.make_folder(place)
     fs.write_new(place, f"{place}/{KEY_FILE}", ("\n".join(lines).encode(),), sync=True, mode=0o600)
