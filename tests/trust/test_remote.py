@@ -96,3 +96,25 @@ def test_what_would_be_refused_is_not_fetched(alice, bob, eve, url):
         done = store.pull(url)
         assert (done.entries, done.present) == (0, 1)  # of two strangers the first stays
         assert store.pull(url).requests == 2
+
+
+def test_nobody_signs_what_a_stranger_sent(alice, bob, eve, url, tmp_path):
+    """Else a stranger's result would be one of his for those who trust him, and want signatures."""
+    other = f"file://{tmp_path}/other"
+    push(eve, url, "of eve")
+    with bob.open() as store:
+        store.pull(url)
+        assert read(store) == "of eve"  # plain data
+        done = store.push(other)
+        assert (done.entries, done.withheld) == (0, 1)
+    trusts(alice, bob)
+    with alice.open() as store:
+        assert store.pull(other).entries == 0
+    trusts(bob, eve)
+    with bob.open() as store:
+        assert store.push(other).entries == 1
+    trusts(alice, bob)
+    with alice.open() as store:
+        store.settings = Settings({"require_signed": True})
+        assert store.pull(other).entries == 1
+        assert read(store) == "of eve"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scalable_cas.codecs import outputs
 from scalable_cas.errors import CorruptObject, ObjectNotFound, ObjectUnreadable
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
@@ -223,15 +222,11 @@ class _Planning:
 
     def _may_vouch(self, rowkey: bytes) -> bool:
         """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
-        before those who trust him; so it must be one that he would use himself. Whether he would put files
-        back depends on their names (`store.strangers`), which are not read here: then he must trust who made
-        them.
+        before those who trust him, who may want signatures for plain data too: so he must trust its signer.
         """
-        if trust.refusal_of(self._store, rowkey) is not None:
-            return False
         row, record = self._store.index.entry(rowkey)
-        if row is None or record is None or record.codec not in outputs.NAMES:
-            return True
+        if row is None or record is None:
+            return False
         return trust.is_trusted(trust.foreign_origin(row, record.origin))
 
     def _lacking(self, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
