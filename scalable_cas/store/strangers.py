@@ -22,6 +22,8 @@ _NAMES = """
 makefile gnumakefile dockerfile containerfile snakefile justfile rakefile gemfile jenkinsfile vagrantfile
 procfile pipfile sconstruct wscript cmakelists.txt package.json pyproject.toml setup.cfg tox.ini pytest.ini
 pyvenv.cfg nextflow.config scalable.yaml head
+.rprofile .renviron .octaverc .pylintrc .coveragerc .pdbrc .gdbinit .lldbinit .envrc .npmrc .yarnrc .vimrc
+.exrc .vscode
 """
 #: Endings of what Python imports, of libraries, of scripts and programs, of packages' descriptions.
 ENDINGS = frozenset(_ENDINGS.split())

@@ -667,6 +667,7 @@ def test_a_foreign_folder_brings_no_repository():
         "repo/HEAD",
         "evil.dist-info/entry_points.txt",
         "run.sh",
+        "out/results/.Rprofile",
     ],
 )
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
@@ -686,7 +687,7 @@ def test_what_programs_run_or_import_for_its_name_is_not_put_back_for_a_stranger
     assert Path(path).exists() and runs == [1]
     disown()
     os.unlink(path)
-    with pytest.warns(CacheWarning, match="is not trusted: programs may run or import"):
+    with pytest.warns(CacheWarning, match="is not trusted: programs may run or import|is hidden"):
         make(1)
     assert runs == [1, 1]
 
