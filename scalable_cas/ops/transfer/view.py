@@ -357,6 +357,12 @@ class View:
             if data is not None:
                 yield data
 
+    def all_copies(self) -> Iterator[bytes]:
+        """The bytes of every segment that was read or written."""
+        for number in [key[9:] for key, _ in self._scan(rows.COPY)]:
+            (data,) = self._store.index.view_rows((self.key(rows.COPY, number),))
+            yield data or b""
+
     def _views(self) -> Iterator[bytes]:
         least = bytes(rows.VIEW_BYTES)
         while found := self._store.index.view_key(least)[: rows.VIEW_BYTES]:
