@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 
-from scalable_cas.errors import ConfigError, not_installed
+from scalable_cas.errors import ConfigError, StoreReadOnly, not_installed
 from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
@@ -91,40 +91,43 @@ def parse_key(text: str) -> bytes:
 
 
 def signing_key(places: Sequence[str]) -> SigningKey:
-    """The key in the first of some folders that has one; made in the first that can be written if none has.
+    """The key in the first of some folders that can have one, made if there is none: what once had to lie in
+    a temporary folder is not who the user is for ever.
 
     Raises:
         ConfigError: a key file that others could read or have written, or that is damaged: it is not used,
             and not replaced.
         StoreReadOnly: no folder can hold it.
     """
-    found = find_key(places)
-    if found is not None:
-        return found
-    from scalable_cas.errors import StoreReadOnly
-
     for place in places:
-        try:
-            _make(place)
-        except StoreReadOnly:
-            continue
-        found = _load(f"{place}/{KEY_FILE}")  # ours, or that of a process which was quicker
+        found = _load(f"{place}/{KEY_FILE}")
+        if found is None:
+            try:
+                _make(place)
+            except StoreReadOnly:
+                continue
+            found = _load(f"{place}/{KEY_FILE}")  # ours, or that of a process which was quicker
         if found is not None:
             return found
     raise StoreReadOnly(places[0], "no place for your signing key; set XDG_CONFIG_HOME to a folder of yours")
 
 
-def find_key(places: Sequence[str]) -> SigningKey | None:
-    """The same, but None if there is no key yet.
+def find_keys(places: Sequence[str]) -> list[SigningKey]:
+    """The keys that there are in these folders.
 
     Raises:
-        ConfigError: as `signing_key`.
+        ConfigError: as `signing_key`, of the first folder; the others may be anybody's.
     """
+    found = []
     for place in places:
-        found = _load(f"{place}/{KEY_FILE}")
-        if found is not None:
-            return found
-    return None
+        try:
+            key = _load(f"{place}/{KEY_FILE}")
+        except ConfigError:
+            if place == places[0]:
+                raise
+            continue
+        found += [key] if key is not None else []
+    return found
 
 
 def _make(place: str) -> None:

@@ -80,11 +80,9 @@ class TrustList:
         except ConfigError as error:
             faults.append(str(error))
         try:
-            own = signing.find_key(self.places)
+            trusted.update(own.public for own in signing.find_keys(self.places))
         except ConfigError as error:
             faults.append(str(error))
-        else:
-            trusted.update((own.public,) if own is not None else ())
         return frozenset(trusted), "; ".join(faults)
 
     def entries(self) -> dict[bytes, str]:
