@@ -78,7 +78,7 @@ def test_the_same_result_is_sent_again_by_who_made_it_too(alice, bob, eve, url):
     with recorded(), bob.open() as store:
         store.pull(url)
         assert read(store) is MISS
-    assert push(alice, url, value).entries == 1
+    assert push(alice, url, value, NEW).entries == 1
     assert push(alice, url, None).entries == 0
     trusts(bob, alice)
     with bob.open() as store:
@@ -118,3 +118,10 @@ def test_nobody_signs_what_a_stranger_sent(alice, bob, eve, url, tmp_path):
         store.settings = Settings({"require_signed": True})
         assert store.pull(other).entries == 1
         assert read(store) == "of eve"
+
+
+def test_who_has_a_new_key_sends_nothing_again(alice, url):
+    """As in CI, on a fresh machine with the store of the last run."""
+    assert push(alice, url, "of alice").entries == 1
+    (alice.config / "signing.key").unlink()
+    assert push(alice, url, None).entries == 0

@@ -241,9 +241,12 @@ class _Planning:
 
 def _serves(row: bytes, created: int, oid: bytes, trusted: bool) -> bool:
     """Whether what the remote has of a key does as well as the entry here (its row): the same result or a
-    younger one, of somebody who is trusted unless this one came from elsewhere itself.
+    younger one, of somebody who is trusted unless this one came from elsewhere itself. Or this very entry:
+    sent with another key, which the user had before.
     """
     fields = rows.REF.unpack_from(row)
+    if (created, oid) == (fields[6], fields[11]):
+        return True
     as_good = oid == fields[11] or (created, oid) > (fields[6], fields[11])
     return as_good and (trusted or bool(fields[1] & rows.FOREIGN))
 
