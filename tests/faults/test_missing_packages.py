@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scalable_cas import CacheWarning, Store, cacheable
+from scalable_cas import Store
 from scalable_cas.errors import ConfigError
 from scalable_cas.storage import signing
-from tests.support.stores import forget_open_stores
+from tests.support import processes
 
 
 @pytest.fixture
@@ -26,18 +26,27 @@ def without(monkeypatch):
     return lacking
 
 
-def test_a_call_beside_a_project_file_runs_without_yaml(workdir, without):
+def test_a_call_beside_a_project_file_runs_without_yaml(workdir):
     Path("scalable.yaml").write_text("version: 1\n")
-    forget_open_stores()
-    without("yaml")
+    processes.run(
+        """
+        import os, sys, warnings
+        os.chdir(sys.argv[1])
+        sys.modules["yaml"] = None
+        from scalable_cas import CacheWarning, cacheable
 
-    @cacheable
-    def double(x):
-        return 2 * x
+        @cacheable
+        def double(x):
+            return 2 * x
 
-    with pytest.warns(CacheWarning, match="PyYAML cannot be imported .*`pip install PyYAML`"):
-        assert double(3) == 6
-    forget_open_stores()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert [double(3), double(3)] == [6, 6]
+        (text,) = [str(item.message) for item in caught if item.category is CacheWarning]
+        assert "PyYAML cannot be imported" in text and "`pip install PyYAML`" in text
+        """,
+        workdir,
+    )
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
