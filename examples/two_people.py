@@ -51,7 +51,11 @@ class Bucket:
         import logging
 
         import boto3
-        from moto.server import ThreadedMotoServer
+
+        try:
+            from moto.server import ThreadedMotoServer
+        except ImportError:
+            sys.exit("This example needs a test server: pip install 'moto[server]'")
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it prints each request
         self._server = ThreadedMotoServer(port=0, verbose=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas.errors import ConfigError
+from scalable_cas.errors import ConfigError, not_installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ def load_project(path: str) -> Project:
     Raises:
         ConfigError: it cannot be read, is no YAML, or one of our keys has an impossible value.
     """
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise not_installed(path, "PyYAML", error) from error
 
     try:
         with open(path, "rb") as file:

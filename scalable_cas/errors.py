@@ -300,6 +300,16 @@ class ConfigError(ScalableCasError):
         self.reason = reason
 
 
+def not_installed(source: str, package: str, error: ImportError) -> ConfigError:
+    """What to raise where a package that we depend on cannot be imported: an installation that lacks it, or
+    one that is broken, is no reason to fail the user's call.
+    """
+    told = " ".join(str(error).split())
+    return ConfigError(
+        source, f"{package} cannot be imported ({told}); `pip install {package}` puts that right"
+    )
+
+
 class RemoteError(ScalableCasError):
     """A remote could not be reached, or answered with something that cannot be used. ``name`` is the file
     below ``url`` that was asked for, "" if no single one; ``retryable``: the same again may succeed later.

@@ -9,11 +9,13 @@ from scalable_cas.cli.output import clean, document, lines, pairs, row, table
 from scalable_cas.config import REMOTES, check_setting
 from scalable_cas.errors import ConfigError
 from scalable_cas.ops.transfer.repository import (
+    DEFAULT,
     add_remote,
     open_repository,
+    reading_through,
+    refuse_store,
     remotes_of,
     remove_remote,
-    url_of,
 )
 from scalable_cas.remotes.base import open_remote
 
@@ -44,6 +46,7 @@ def add(session: Session, name: str, url: str, as_json: bool) -> int:
     """
     try:
         check_setting(REMOTES, {name: url}, "NAME URL")
+        refuse_store(url)
         remote = open_remote(url)
     except ConfigError as error:  # what nobody could reach is wrong usage, as a key that is none
         raise click.UsageError(str(error)) from error
@@ -66,8 +69,13 @@ def add(session: Session, name: str, url: str, as_json: bool) -> int:
 @json_option
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
-    """List the remotes."""
+    """List the remotes: those that were added, and as `origin`, unless one of them is called so, the one that
+    calls read and write through.
+    """
     known = remotes_of(session.existing())
+    through = reading_through()
+    if through is not None:
+        known = {DEFAULT: through} | known
     if as_json:
         document([{"name": name, "url": url} for name, url in known.items()])
     elif not known:
@@ -89,9 +97,8 @@ def remove(session: Session, name: str) -> None:
 @json_option
 @pass_session
 def show(session: Session, name: str, as_json: bool) -> None:
-    """Look at the remote NAME: what it holds, by its segments."""
+    """Look at the remote NAME, or at that of a URL: what it holds, by its segments."""
     store = session.store()
-    url_of(store.root, name)
     with open_repository(store, name, plan=True) as repository:
         repository.refresh()
         view = repository.view

@@ -7,7 +7,7 @@ import click
 from scalable_cas.cli.context import Session, json_option, pass_session
 from scalable_cas.cli.output import clean, document, lines
 from scalable_cas.errors import NothingFound
-from scalable_cas.storage.signing import find_key, key_text, parse_key
+from scalable_cas.storage.signing import find_keys, key_text, parse_key
 from scalable_cas.store.trust import own_key, trust_list
 
 #: Characters of a name; it is a note for people.
@@ -48,13 +48,9 @@ def command() -> None:
 def list_(session: Session, as_json: bool) -> None:
     """List the keys that you trust, your own first."""
     trusted = trust_list()
-    own = find_key(trusted.places)
-    rows = [{"key": key_text(own.public), "name": "", "own": True}] if own is not None else []
-    rows += [
-        {"key": key_text(key), "name": name, "own": False}
-        for key, name in trusted.entries().items()
-        if own is None or key != own.public
-    ]
+    own = {key.public: "" for key in find_keys(trusted.places)}
+    found = own | {key: name for key, name in trusted.entries().items() if key not in own}
+    rows = [{"key": key_text(key), "name": name, "own": key in own} for key, name in found.items()]
     if as_json:
         document(rows)
         return
@@ -73,8 +69,7 @@ def add(session: Session, key: bytes, name: str | None) -> None:
     Get the key from its owner (`scalable-cas trust show-key`), not from the place where the results are.
     """
     trusted = trust_list()
-    own = find_key(trusted.places)
-    if own is not None and own.public == key:
+    if any(own.public == key for own in find_keys(trusted.places)):
         session.say("that is your own key, which is always trusted")
         return
     name = name.strip() if name is not None else trusted.entries().get(key, "")

@@ -137,6 +137,11 @@ def _check(content: dict[str, object]) -> str:
     return str(blake3(text.encode()).hexdigest(8))
 
 
+_NO_REMOTE = (
+    "something else than a remote's is there, or it is damaged; use another place, or check AWS_ENDPOINT_URL"
+)
+
+
 def unpack_format(data: bytes, url: str) -> RemoteFormat:
     """Read a ``format.json``.
 
@@ -151,9 +156,9 @@ def unpack_format(data: bytes, url: str) -> RemoteFormat:
         ours = content["scalable_cas"] == "remote" and content.pop("check") == _check(content)
         ours = ours and features.keys() >= KNOWN_FEATURES.keys() and content["hash"] == "blake3-256"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MalformedObject(FORMAT_NAME, f"that of {url} is not one") from error
+        raise MalformedObject(FORMAT_NAME, _NO_REMOTE) from error
     if not ours or len(remote_id) != 16 or not isinstance(version, int):
-        raise MalformedObject(FORMAT_NAME, f"that of {url} is not one, or damaged")
+        raise MalformedObject(FORMAT_NAME, _NO_REMOTE)
     if version > FORMAT_VERSION:
         raise StoreVersionError(url, f"it has format {version}; this program knows up to {FORMAT_VERSION}")
     return RemoteFormat(remote_id, features)

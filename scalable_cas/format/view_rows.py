@@ -25,8 +25,10 @@ VIEW_BYTES = 8
 STATE, ENTRY, RECORD, OBJECT, SEGMENT, COPY, JOINED, FUNCTION, BAD, BAD_FILE, SENT, QUEUED, PACK = (
     bytes([letter]) for letter in b"serogcjfbxuqp"
 )
-#: created (ns), name of the root object
-_ENTRY = Struct("<Q32s")
+#: The row of a segment whose bytes are those of its own file; of others it is empty.
+ALONE = b"\1"
+#: created (ns), name of the root object, whether its signer was trusted at the last refresh
+_ENTRY = Struct("<Q32s?")
 #: when its segment was written (ns), kind, coding, 0, raw size, offset, length, holder (zeros: by itself)
 _PLACE = Struct("<QBB2xQQQ32s")
 _OWN_FILE = bytes(32)
@@ -52,15 +54,15 @@ def sane_time(created: int) -> int:
     return min(max(created, 0), LATEST)
 
 
-def pack_entry(created: int, oid: bytes) -> bytes:
+def pack_entry(created: int, oid: bytes, *, trusted: bool) -> bytes:
     """The row of an entry."""
-    return _ENTRY.pack(created, oid)
+    return _ENTRY.pack(created, oid, trusted)
 
 
-def unpack_entry(row: bytes) -> tuple[int, bytes]:
-    """Created (ns) and the name of the root object."""
-    created, oid = _ENTRY.unpack(row)
-    return created, oid
+def unpack_entry(row: bytes) -> tuple[int, bytes, bool]:
+    """Created (ns), the name of the root object, and whether its signer was trusted at the last refresh."""
+    created, oid, trusted = _ENTRY.unpack(row.ljust(_ENTRY.size, b"\0"))  # before there was a third
+    return created, oid, trusted
 
 
 def pack_record(origin: str, record: bytes) -> bytes:

@@ -224,16 +224,21 @@ class FileRemote:
         """
         oldest = clock.now_ns() / 1e9 - 86_400  # a day: far beyond any skew of clocks between machines
         try:
-            with os.scandir(f"{self.root}/{DRAFTS}") as entries:
+            # not through a link: somebody could have led it to files of ours with such names
+            fd = os.open(f"{self.root}/{DRAFTS}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            with os.scandir(fd) as entries:
                 for entry in entries:
                     # by name, too: the remote may be a folder that had a tmp/ of its own
                     ours = len(entry.name) == 32 and not set(entry.name) - set("0123456789abcdef")
                     if ours and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        fs.remove(entry.path)
-        except (
-            OSError
-        ):  # none there, somebody else sweeps too, or it is theirs: tidying is never worth an error
+                        fs.remove(entry.name, fd)
+        except OSError:  # somebody else sweeps too, or it is theirs: tidying is never worth an error
             pass
+        finally:
+            os.close(fd)
         return True
 
     def _path(self, name: str) -> str:

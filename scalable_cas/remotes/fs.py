@@ -174,10 +174,10 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def remove(path: str) -> bool:
-    """Remove a file; False if there is none."""
+def remove(path: str, dir_fd: int | None = None) -> bool:
+    """Remove a file, of an open folder if there is one; False if there is none."""
     try:
-        os.unlink(path)
+        os.unlink(path, dir_fd=dir_fd)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True

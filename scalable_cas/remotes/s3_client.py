@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from scalable_cas.errors import ConfigError, RemoteDenied, RemoteError
+from scalable_cas.errors import ConfigError, RemoteDenied, RemoteError, not_installed
 from scalable_cas.remotes.bodies import BrokenError, TooSlowError
 from scalable_cas.remotes.retry import Setback
 from scalable_cas.remotes.s3_answers import Answer
@@ -48,7 +48,10 @@ class Client:
         """A client, made twice where it does not lead to Amazon: only a client tells where the chain of
         variables and files leads. The second takes 10 ms; the first, 200, reads the tables of the service.
         """
-        import boto3
+        try:
+            import boto3
+        except ImportError as error:
+            raise not_installed(self.url, "boto3", error) from error
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 

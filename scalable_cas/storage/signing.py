@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from base64 import b64decode, b64encode
 
-from scalable_cas.errors import ConfigError
+from scalable_cas.errors import ConfigError, StoreReadOnly, not_installed
 from scalable_cas.storage import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 KEY_FILE = "signing.key"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
@@ -39,21 +40,33 @@ class SigningKey:
 
     def sign(self, digest: bytes) -> bytes:
         """The 64-byte signature of a digest (RFC 8032)."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        return Ed25519PrivateKey.from_private_bytes(self._seed).sign(digest)
+        signature: bytes = _ed25519().Ed25519PrivateKey.from_private_bytes(self._seed).sign(digest)
+        return signature
 
 
 def verify(public: bytes, digest: bytes, signature: bytes) -> bool:
     """Whether ``signature`` (64 bytes) over ``digest`` was made with the key whose public half this is."""
+    ed25519 = _ed25519()
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, digest)
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, digest)
     except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
         return False
     return True
+
+
+def _ed25519() -> Any:
+    """The module of `cryptography` that has the keys.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise not_installed("signatures", "cryptography", error) from error
+    return ed25519
 
 
 def key_text(public: bytes) -> str:
@@ -78,47 +91,48 @@ def parse_key(text: str) -> bytes:
 
 
 def signing_key(places: Sequence[str]) -> SigningKey:
-    """The key in the first of some folders that has one; made in the first that can be written if none has.
+    """The key in the first of some folders that can have one, made if there is none: what once had to lie in
+    a temporary folder is not who the user is for ever.
 
     Raises:
         ConfigError: a key file that others could read or have written, or that is damaged: it is not used,
             and not replaced.
         StoreReadOnly: no folder can hold it.
     """
-    found = find_key(places)
-    if found is not None:
-        return found
-    from scalable_cas.errors import StoreReadOnly
-
     for place in places:
-        try:
-            _make(place)
-        except StoreReadOnly:
-            continue
-        found = _load(f"{place}/{KEY_FILE}")  # ours, or that of a process which was quicker
+        found = _load(f"{place}/{KEY_FILE}")
+        if found is None:
+            try:
+                _make(place)
+            except StoreReadOnly:
+                continue
+            found = _load(f"{place}/{KEY_FILE}")  # ours, or that of a process which was quicker
         if found is not None:
             return found
     raise StoreReadOnly(places[0], "no place for your signing key; set XDG_CONFIG_HOME to a folder of yours")
 
 
-def find_key(places: Sequence[str]) -> SigningKey | None:
-    """The same, but None if there is no key yet.
+def find_keys(places: Sequence[str]) -> list[SigningKey]:
+    """The keys that there are in these folders.
 
     Raises:
-        ConfigError: as `signing_key`.
+        ConfigError: as `signing_key`, of the first folder; the others may be anybody's.
     """
+    found = []
     for place in places:
-        found = _load(f"{place}/{KEY_FILE}")
-        if found is not None:
-            return found
-    return None
+        try:
+            key = _load(f"{place}/{KEY_FILE}")
+        except ConfigError:
+            if place == places[0]:
+                raise
+            continue
+        found += [key] if key is not None else []
+    return found
 
 
 def _make(place: str) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     seed = os.urandom(KEY_BYTES)
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    public = _ed25519().Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     lines = (_HEAD, f"private {key_text(seed)}", f"public {key_text(public)}", "")
     fs.make_folder(place)
     fs.write_new(place, f"{place}/{KEY_FILE}", ("\n".join(lines).encode(),), sync=True, mode=0o600)

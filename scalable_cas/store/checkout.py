@@ -26,6 +26,7 @@ from scalable_cas.format.kinds import BLOB, KIND_NAMES, TREE, hasher
 from scalable_cas.keys.stats import memory, signature_of
 from scalable_cas.storage.outside import identities, is_regular, open_folder
 from scalable_cas.storage.parallel import cores
+from scalable_cas.store import strangers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ PIECE = 1 << 20
 
 class Checkout:
     """One file or folder that is put in place. ``anew``: read what is there, also where its stat is known.
-    ``may_replace(digest)`` is given for what comes from a stranger: whether a file with other content may go.
-    Counts ``written`` files and links.
+    ``may_replace(digest)`` is given for what comes from a stranger: whether a file with other content may go;
+    ``trusted``: whether he may run code. Counts ``written`` files and links.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Checkout:
         *,
         anew: bool = False,
         may_replace: Callable[[bytes], bool] | None = None,
+        trusted: bool = True,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._anew = anew
         self._may_replace = may_replace
+        self._trusted = trusted
         self._progress = progress
         self._trees: list[tuple[tree.TreeEntry, ...]] = []  # from the root down to where we are
         self._parts: list[bytes] = []
@@ -72,6 +75,7 @@ class Checkout:
 
         Raises:
             PathRefused: it cannot be written there.
+            UntrustedEntry: there is a program, and whoever wants to replace it is not trusted.
             ObjectNotFound, CorruptObject, ObjectUnreadable: its content cannot be had; nothing was changed.
         """
         if entry.mode == tree.LINK:
@@ -85,6 +89,8 @@ class Checkout:
             return
         if seen is not None and self._may_replace is not None and not self._may_replace(found):
             raise PathRefused(folder.called(entry.name), "has other content, which is nowhere in the store")
+        if seen is not None and not self._trusted:
+            strangers.check(entry.name, program=bool(seen.st_mode & 0o111))
         folder.write(
             entry.name, pieces(self._store, entry.oid, entry.size), executable=entry.mode == tree.EXECUTABLE
         )
@@ -158,6 +164,7 @@ class Checkout:
 
         Raises:
             PathRefused: something cannot be written there.
+            UntrustedEntry: something there can run code, and whose it is, is not trusted.
             ObjectNotFound, CorruptObject, ObjectUnreadable: content cannot be had; what was put in place
                 before is whole.
         """
@@ -169,6 +176,8 @@ class Checkout:
                 raise PathRefused(folder.path, f"the tree has more than {tree.MOST_ENTRIES:,} entries")
             if self._may_replace is not None and entry.name.lower() == b".git":  # it can run programs
                 raise PathRefused(folder.called(entry.name), "a repository that comes from elsewhere")
+            if not self._trusted:
+                strangers.check(entry.name)
             if entry.mode != tree.FOLDER:
                 self.file(folder, entry)
             else:

@@ -64,7 +64,7 @@ def decode_output(
         return MISS
     from scalable_cas.store.outputs import restore
 
-    return restore(store, codec, content, foreign=terms.foreign, check=check)
+    return restore(store, codec, content, terms, check=check)
 
 
 def decode_checked_output(store: StoreCore, codec: str, kind: int, content: Any, terms: Terms) -> Any:

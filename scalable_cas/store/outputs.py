@@ -5,7 +5,8 @@ An entry that was made here is put back at the very path that the function retur
 directory of the call. One that came from elsewhere says its path too, and a stranger's path is a stranger's
 wish. It is put back only below the working directory, through no link, into nothing that is hidden (a
 ``.git`` can run programs), and over a file only if that file's content is in the store, so that nothing is
-lost. Otherwise it is a miss, and the function runs.
+lost. Of a stranger who is not trusted nothing is put back that programs run or import for its name
+(`strangers`), nor over a program. Otherwise it is a miss, and the function runs.
 
 What is there already is looked at before anything is written: a file by the rule of the stat cache
 (keys/stats.py), a folder by the stats of all that the tree holds, whose digest is remembered under the same
@@ -25,6 +26,7 @@ from scalable_cas.keys.files import file_digest
 from scalable_cas.keys.stats import SETTLED, mapped_inodes, memory
 from scalable_cas.keys.wrappers import DirType, FileType
 from scalable_cas.storage.outside import identities, open_below, open_folder
+from scalable_cas.store import strangers
 from scalable_cas.store.checkout import Checkout, Stamp
 from scalable_cas.store.intake import Intake, take
 from scalable_cas.store.writer import Pending
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from scalable_cas.format.record import Record
     from scalable_cas.storage.outside import Folder
     from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.terms import Terms
 
 _WRAPPERS: dict[str, type[FileType | DirType]] = {outputs.FILES: FileType, outputs.FOLDERS: DirType}
 _KINDS = {outputs.FILES: BLOB, outputs.FOLDERS: TREE}
@@ -108,25 +111,33 @@ def _wrapped(codec: str, plain: Any) -> Any:
 # --- putting back ------------------------------------------------------------------------------------------
 
 
-def restore(store: StoreCore, codec: str, content: Any, *, foreign: bool, check: bool) -> Any:
+def restore(store: StoreCore, codec: str, content: Any, terms: Terms, *, check: bool) -> Any:
     """Put the files or folders of a value back where they are missing or differ, and return what the function
     returned. ``check``: read what is there, also where its stat is known.
 
     Raises:
         PathRefused: something cannot be written where it belongs.
-        MalformedObject, UntrustedEntry: the value does not follow the format.
+        MalformedObject: the value does not follow the format.
+        UntrustedEntry: it needs that its signer is trusted; what was put back before that was found out, is.
         ObjectNotFound, CorruptObject, ObjectUnreadable: content cannot be had.
     """
     parsed = value.unpack(content)
     if parsed.codec != codec:
         raise MalformedObject("entry", f"its record says {codec}, its value {parsed.codec}")
-    returned = outputs.unpack(parsed.head, trusted=not foreign)
+    returned = outputs.unpack(parsed.head, trusted=not terms.foreign)
     paths = outputs.paths_of(returned.value)
     if len(paths) != len(parsed.buffers) or any(ref.kind != _KINDS[codec] for ref in parsed.buffers):
         raise MalformedObject("file value", "its objects are not those of its paths")
+    if not terms.trusted:  # of all of them before any is put back
+        for path in paths:
+            for name in strangers.parts(path):
+                strangers.check(name)
     for path, ref, executable in zip(paths, parsed.buffers, returned.executable, strict=True):
-        put = _put_foreign if foreign else _put_file if ref.kind == BLOB else _put_folder
-        put(store, path, ref, executable=executable, check=check)
+        if terms.foreign:
+            _put_foreign(store, path, ref, executable=executable, check=check, trusted=terms.trusted)
+        else:
+            put = _put_file if ref.kind == BLOB else _put_folder
+            put(store, path, ref, executable=executable, check=check)
     return _wrapped(codec, returned.value) if returned.wrapped else returned.value
 
 
@@ -185,9 +196,11 @@ def _fill(
         known.put(where, ((0, 0, 0, 0, 0), began, before.digest))
 
 
-def _put_foreign(store: StoreCore, path: str, ref: value.BufferRef, *, executable: bool, check: bool) -> None:
-    parts = foreign_parts(path)
-    work = Checkout(store, anew=check, may_replace=lambda digest: _is_stored(store, digest))
+def _put_foreign(
+    store: StoreCore, path: str, ref: value.BufferRef, *, executable: bool, check: bool, trusted: bool
+) -> None:
+    parts = strangers.parts(path)
+    work = Checkout(store, anew=check, may_replace=lambda digest: _is_stored(store, digest), trusted=trusted)
     forbidden = identities(store.root)
     if ref.kind == TREE:
         with open_below(parts, forbidden) as folder:
@@ -199,21 +212,3 @@ def _put_foreign(store: StoreCore, path: str, ref: value.BufferRef, *, executabl
 
 def _is_stored(store: StoreCore, digest: bytes) -> bool:
     return bool(digest) and store.objects.place(digest) is not None
-
-
-def foreign_parts(path: str) -> list[bytes]:
-    """The names on the way from the working directory to a path that somebody else's entry asks for.
-
-    Raises:
-        PathRefused: it is absolute, goes up, is hidden, or is the working directory itself.
-    """
-    parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
-    if path.startswith("/") or "\0" in path:
-        fault = "does not start at the working directory"
-    elif b".." in parts or not parts:
-        fault = "does not lead below the working directory"
-    elif any(part.startswith(b".") for part in parts):
-        fault = "is hidden"
-    else:
-        return parts
-    raise PathRefused(repr(path), f"the entry comes from elsewhere, and the path {fault}")

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import os
 
+from blake3 import blake3
+
 from scalable_cas import config
 from scalable_cas.errors import ConfigError, UntrustedEntry
 from scalable_cas.format import rows
@@ -58,6 +60,13 @@ class TrustList:
         return signer in self._trusted
 
     @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell whether others are trusted than before."""
+        self.trusts(b"")
+        digest: bytes = blake3(b"".join(sorted(self._trusted))).digest(8)
+        return digest
+
+    @property
     def fault(self) -> str:
         """Why the list or the own key is not used; empty if all is well."""
         self.trusts(b"")
@@ -71,11 +80,9 @@ class TrustList:
         except ConfigError as error:
             faults.append(str(error))
         try:
-            own = signing.find_key(self.places)
+            trusted.update(own.public for own in signing.find_keys(self.places))
         except ConfigError as error:
             faults.append(str(error))
-        else:
-            trusted.update((own.public,) if own is not None else ())
         return frozenset(trusted), "; ".join(faults)
 
     def entries(self) -> dict[bytes, str]:

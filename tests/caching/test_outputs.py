@@ -654,6 +654,56 @@ def test_a_foreign_folder_brings_no_repository():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "numpy.py",
+        "out/NumPy.PY",
+        "pkg.py/data.txt",
+        "out/__pycache__/model.cpython-311.pyc",
+        "zlib.cpython-312-x86_64-linux-gnu.so",
+        "libz.so.1",
+        "GNUmakefile",
+        "scalable.yaml",
+        "repo/HEAD",
+        "evil.dist-info/entry_points.txt",
+        "run.sh",
+        "out/results/.Rprofile",
+    ],
+)
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_what_programs_run_or_import_for_its_name_is_not_put_back_for_a_stranger(name, folder):
+    path = f"results/{name}" if folder else name
+
+    @cacheable(return_type=DirType if folder else FileType)
+    def make(x):
+        runs.append(x)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        Path(path).write_text("print('evil')")
+        return "results" if folder else path
+
+    make(1)
+    os.unlink(path)
+    make(1)  # our own comes back
+    assert Path(path).exists() and runs == [1]
+    disown()
+    os.unlink(path)
+    with pytest.warns(CacheWarning, match="is not trusted: programs may run or import|is hidden"):
+        make(1)
+    assert runs == [1, 1]
+
+
+def test_a_stranger_replaces_no_program():
+    write(1, "report")
+    disown()
+    Path("report").write_text("result 1")
+    write(2, "report")  # so its content is in the store, as what a stranger sends along is
+    Path("report").chmod(0o755)
+    with pytest.warns(CacheWarning, match="is not trusted: it would replace a program"):
+        write(1, "report")
+    assert runs == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
     "data",
     [b"", b"\1", b"\2\0\0\0\0\0\xc0", b"\1\2\0\0\0\0\xc0", b"\1\0\1\0\0\0\2\xa1a", b"\1\0\2\0\0\0\0\0\xa1a"],
 )

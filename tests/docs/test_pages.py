@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,13 @@ def session(page, folder):
         "TERM": "dumb",
     }
     command = [sys.executable, str(SESSION), str(page)]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False
-    )
+    with (
+        tempfile.TemporaryDirectory() as own
+    ):  # somebody without a home may have left his key in the machine's
+        env["TMPDIR"] = own
+        return subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False
+        )
 
 
 @pytest.mark.parametrize(

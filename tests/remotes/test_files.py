@@ -56,6 +56,17 @@ def test_a_killed_writer_leaves_a_draft_that_nobody_sees_and_a_later_one_removes
     assert not draft.exists()
 
 
+def test_what_lies_behind_a_link_is_not_taken_for_a_draft(remote, folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+    mine = tmp_path / "mine" / ("0" * 32)  # as many name files: by a digest
+    mine.write_bytes(b"x")
+    os.utime(mine, (1, 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tmp").symlink_to(tmp_path / "mine")
+    assert remote.put("a", b"y") is True
+    assert mine.exists()
+
+
 def test_no_file_is_named_like_a_draft(remote):
     with pytest.raises(ValueError, match="unfinished"):
         remote.put("tmp/a", b"")

@@ -64,6 +64,7 @@ class Person:
             **os.environ,
             "HOME": str(self.folder),
             "XDG_CONFIG_HOME": "",
+            "TMPDIR": str(self.folder),  # where somebody without a home has his key
             "PYTHONPATH": str(ROOT),
             "RAN": str(self.ran_file),
             "SCALABLE_CACHE_REMOTE": self.url,

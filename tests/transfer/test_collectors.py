@@ -318,8 +318,8 @@ def test_of_two_joined_packs_of_one_time_that_which_is_read_stays(ada, bob, plac
         monkeypatch.setattr(
             segments.Source,
             "fetch",
-            lambda self, wanted: iter(
-                sorted(fetch(self, wanted), key=lambda item: item[0], reverse=backwards)
+            lambda self, wanted, **how: iter(
+                sorted(fetch(self, wanted, **how), key=lambda item: item[0], reverse=backwards)
             ),
         )
         plan = plan_remote_gc(one, 0)

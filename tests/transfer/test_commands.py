@@ -332,3 +332,38 @@ def test_ctrl_c_ends_with_130_and_the_next_push_sends_only_the_rest(cas, place, 
     done = cas("push", place.url, "--json").json["done"]
     assert done["entries"] == 6
     assert 0 < done["bytes"] < 450_000
+
+
+def test_the_remote_that_calls_use_is_listed_as_origin_and_removed_where_it_is_named(
+    cas,  # noqa: F811
+    place,
+    path,  # noqa: F811
+    monkeypatch,
+):
+    cas("init")
+    monkeypatch.setenv("SCALABLE_CACHE_REMOTE", place.url)
+    assert cas("remote", "list", "--json").json == [{"name": "origin", "url": place.url}]
+    done = cas("remote", "remove", "origin")
+    assert (done.code, "SCALABLE_CACHE_REMOTE names" in done.err) == (1, True)
+    assert cas("remote", "add", "origin", f"{place.url}2").code == 0
+    assert cas("remote", "list", "--json").json == [{"name": "origin", "url": f"{place.url}2"}]
+
+
+def test_a_remote_is_shown_by_its_url_too(cas, added):  # noqa: F811
+    cas("push")
+    assert cas("remote", "show", added.url, "--json").json["entries"] == 4
+
+
+def test_what_is_neither_a_name_nor_a_url_is_told_how_to_be_one(cas, added):  # noqa: F811
+    done = cas("push", "./remote")
+    assert (done.code, f"for a folder write {added.url}" in done.err) == (1, True)
+
+
+def test_the_folder_of_a_store_is_no_remote(cas, place, path):  # noqa: F811
+    cas("init")
+    before = sorted(path.iterdir())
+    for folder in (path, path / "sub"):
+        assert cas("remote", "add", "x", f"file://{folder}").code == 2
+        done = cas("push", f"file://{folder}")
+        assert (done.code, "is a store, or lies in one" in done.err) == (1, True)
+    assert sorted(path.iterdir()) == before

@@ -11,10 +11,11 @@ from blake3 import blake3
 from scalable_cas import Store
 from scalable_cas.errors import RemoteError, StoreVersionError
 from scalable_cas.format import joined
+from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import segment as segments
 from scalable_cas.format.header import RAW
 from scalable_cas.format.kinds import BLOB
-from scalable_cas.format.segment import ObjectPlace
+from scalable_cas.format.segment import LATEST, ObjectPlace, Segment
 from scalable_cas.ops.transfer import remote_check
 from scalable_cas.ops.transfer.committing import commit
 from scalable_cas.ops.transfer.compaction import compact
@@ -423,3 +424,20 @@ def test_a_segment_that_is_put_back_meanwhile_stays(ada, bob, place, monkeypatch
     assert repaired(bob, place.url) == []
     assert verified(bob, place.url) == []
     assert bob.pull(place.url).entries == 1
+
+
+def test_an_object_that_is_said_to_be_at_many_places_is_found_where_it_is(ada, bob, place):
+    """An enemy who may only write adds one segment."""
+    fill(ada, "m.f", 1, 2)
+    fill(ada, "m.g", 1, value=numbers())
+    ada.push(place.url)
+    with open_repository(ada, place.url) as repository:
+        repository.refresh()
+        (data,) = repository.view.all_copies()
+        there = segments.unpack(data, remote_id=None, verify=None).places
+        false = [spot._replace(holder=bytes([n]) * 32, offset=64) for spot in there for n in range(1, 12)]
+        made = Segment(repository.remote_id, b"", bytes(16), LATEST, (), tuple(false))
+        repository.remote.put(layout.segment_name(0, bytes(16)), segments.pack(made, None))
+    done = bob.pull(place.url)
+    assert (done.entries, done.lost) == (3, ())
+    assert read(bob, "m.f", 2) == {"call": 2, "of": "m.f"}

@@ -84,7 +84,7 @@ def test_a_hundred_pushes_are_pulled_in_a_few_requests_and_one_result_too(ada, b
         repository.refresh()
         before = repository.remote.traffic.requests
         assert before <= 15
-        rowkey, _, _ = next(repository.view.entries())
+        rowkey, *_ = next(repository.view.entries())
         origin, packed = repository.view.lookup(rowkey)
         assert fetch_entry(repository, records.unpack(packed), origin).new
         assert repository.remote.traffic.requests == before + 1
@@ -146,11 +146,11 @@ def test_a_joined_pack_is_preferred_whatever_the_clock_says(ada, place, six, mon
 def test_entries_keep_the_signer_who_pushed_them(ada, bob, place, six, monkeypatch, tmp_path):
     mine = records.origin_of(signing.signing_key((str(tmp_path / "other/scalable-cas"),)).public)
     with open_repository(ada, place.url) as repository:
-        before = {key: repository.view.lookup(key)[0] for key, _, _ in repository.view.entries()}
+        before = {key: repository.view.lookup(key)[0] for key, *_ in repository.view.entries()}
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "other"))
     with open_repository(bob, place.url) as repository:
         assert compact(repository).packs == 1
-        after = {key: repository.view.lookup(key)[0] for key, _, _ in repository.view.entries()}
+        after = {key: repository.view.lookup(key)[0] for key, *_ in repository.view.entries()}
     assert after == before
     assert mine not in after.values()
     assert len(after) == 6

@@ -6,13 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from blake3 import blake3
 
 from scalable_cas import Store
 from scalable_cas.errors import RemoteDenied
 from scalable_cas.format import joined as joins
+from scalable_cas.format import remote_layout as layout
+from scalable_cas.format import segment as segments
 from scalable_cas.ops.transfer import compaction
 from scalable_cas.ops.transfer.compaction import MOST_LOOSE, compact
 from scalable_cas.ops.transfer.remote_check import verify_remote
+from scalable_cas.ops.transfer.remote_gc import UnreadableSegments, plan_remote_gc
 from scalable_cas.ops.transfer.repository import open_repository
 from scalable_cas.remotes.files import FileRemote
 from tests.support.stores import flip, overwrite
@@ -183,3 +187,60 @@ def test_no_joined_file_has_more_segments_than_one_may(ada, bob, place, monkeypa
     assert len(sizes) < 25
     assert len(place.segments()) <= 2
     assert bob.pull(place.url).entries == 50
+
+
+def forge(place, files):
+    """What an enemy who may only write adds: a joined file with empty segments under the numbers of others."""
+    data = (place.folder / "format.json").read_bytes()
+    remote_id = layout.unpack_format(data, place.url).remote_id
+    parts = {}
+    for file in files:
+        number = layout.segment_number(file.relative_to(place.folder).as_posix())
+        parts[number] = segments.pack(segments.Segment(remote_id, b"", number, 10**18, (), ()), None)
+    made = joins.pack(parts)
+    path = place.folder / layout.joined_name(blake3(made).digest())
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(made)
+    return path
+
+
+def test_a_joined_file_with_other_segments_makes_nobody_remove_those_of_others(ada, bob, place, tmp_path):
+    for n in range(3):
+        fill(ada, "m.f", n)
+        ada.push(place.url)
+    before = place.segments()
+    false = forge(place, before)
+    bob.pull(place.url)  # he learns what the false file says
+    with open_repository(bob, place.url) as repository:
+        with pytest.raises(UnreadableSegments):
+            plan_remote_gc(repository, 0)
+        found = {finding.subject.rpartition("/")[2] for finding in verify_remote(repository).findings}
+        assert found == {path.name for path in (false, *before)}
+    for n in range(MOST_LOOSE + 1):  # he joins what he knows, the false ones with it
+        fill(bob, "m.g", n)
+        bob.push(place.url)
+    assert place.files("*.join") != [false]
+    assert set(before) <= set(place.segments())
+    for path in place.files("*.join"):  # somebody removes what is false
+        path.unlink()
+    bob.push(place.url)
+    with Store.init(tmp_path / "eve") as eve:
+        eve.pull(place.url)
+        assert keys(ada) | keys(bob) <= keys(eve)
+    bob.pull(place.url)
+    assert keys(ada) <= keys(bob)
+
+
+def test_a_joined_file_goes_only_where_the_new_one_has_its_very_segments(ada, bob, place):
+    for n in range(MOST_LOOSE + 1):
+        fill(ada, "m.f", n)
+        ada.push(place.url)
+    (true,) = place.files("*.join")
+    numbers = joins.unpack_table(true.read_bytes(), true.stat().st_size)
+    names = [place.folder / layout.segment_name(0, part.number) for part in numbers]
+    more = [place.folder / layout.segment_name(0, bytes([n]) * 16) for n in range(2)]
+    forge(place, [*names[1:], *more])
+    for n in range(2 * MOST_LOOSE + 2):  # he knows most of them from the larger one, and joins both
+        fill(bob, "m.g", n)
+        bob.push(place.url)
+    assert true.exists()

@@ -197,7 +197,7 @@ def test_a_place_without_a_push_has_nothing_to_pull(bob, place):
 def test_a_place_with_something_else_is_refused(ada, place):
     place.folder.mkdir()
     (place.folder / "format.json").write_text("{}")
-    with pytest.raises(RemoteError, match="not one"):
+    with pytest.raises(RemoteError, match="something else"):
         ada.push(place.url)
 
 
@@ -207,7 +207,7 @@ def test_a_view_answers_without_a_request(ada, bob, place):
     with open_repository(bob, place.url) as repository:
         repository.refresh()
         before = repository.remote.traffic.requests
-        (rowkey,) = [rowkey for rowkey, _, _ in repository.view.entries()]
+        (rowkey,) = [rowkey for rowkey, *_ in repository.view.entries()]
         origin, packed = repository.view.lookup(rowkey)
         assert rowkey[8:].hex() == key
         assert origin.startswith("ed25519:")

@@ -268,7 +268,11 @@ def test_a_key_never_shows_its_secret(home):
 def test_a_user_without_a_home_gets_a_key_of_this_node(home, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     mine = signing.signing_key((f"{tmp_path}/file/config", str(tmp_path / "node")))
-    assert mine.public == signing.find_key((f"{tmp_path}/file/config", str(tmp_path / "node"))).public
+    places = f"{tmp_path}/home", str(tmp_path / "node")
+    assert [key.public for key in signing.find_keys(places)] == [mine.public]
+    at_home = signing.signing_key(places)  # that of the node goes with its temporary folder
+    assert at_home.public != mine.public
+    assert [key.public for key in signing.find_keys(places)] == [at_home.public, mine.public]
     from scalable_cas.errors import StoreReadOnly
 
     with pytest.raises(StoreReadOnly, match="XDG_CONFIG_HOME"):

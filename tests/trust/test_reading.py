@@ -19,6 +19,7 @@ from scalable_cas.format import rows
 from scalable_cas.format.record import Record
 from scalable_cas.store import reader, trust
 from scalable_cas.store.entry import MISS
+from scalable_cas.store.outputs import save_output
 from scalable_cas.store.rebuild import fill_index
 from scalable_cas.store.trust import trust_list
 from tests.support.stores import quiet, recorded
@@ -397,3 +398,28 @@ def test_allows_says_it_in_one_line(alice, bob):
             trust.allows(store, alice.origin, "my-pickle", "abcd")
         with pytest.raises(UntrustedEntry, match="nobody signed it"):
             trust.allows(store, "unsigned", "pickle")
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "numbers.csv"])
+def test_files_that_could_run_are_put_back_only_for_a_trusted_signer_and_not_passed_on(
+    alice, bob, tmp_path, monkeypatch, name
+):
+    for folder in ("hers", "his"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "hers")
+    with open(name, "w") as file:
+        file.write("print('evil')")
+    with alice.open() as store:
+        save_output(store, Record(KEY, FUNCTION, "module.function"), "file", name, many=False)
+        cargo = sent(store)
+    monkeypatch.chdir(tmp_path / "his")
+    with recorded() as warned, bob.open() as store:
+        take(store, cargo, alice.origin)
+        assert (read(store) is MISS) == name.endswith("py")
+        assert os.path.exists(name) != name.endswith("py")
+        assert store.push(f"file://{tmp_path}/remote").withheld == 1  # his signature would vouch for it
+        trust_list().add(trust.signer_of_origin(alice.origin), "alice")
+        assert read(store) == name
+        assert os.path.exists(name)
+        assert store.push(f"file://{tmp_path}/remote").entries == 1
+    assert [("may run or import" in text) for text in warned] == [True] * name.endswith("py")

@@ -3,9 +3,10 @@ times is still read in a few requests.
 
 Whoever pushes and finds more than `MOST_LOOSE` segments joins them, byte for byte as they were signed, and
 removes the originals if he may. No lock is needed: a joined file is written under the digest of its content
-before anything is removed, and what is removed is exactly what it holds. Two who do it at once write two
-files that hold the same, which harms nobody. Joined files are joined again by the rule for packs, so their
-number grows with the logarithm of all, and each segment is written again that often.
+before anything is removed, and what is removed is exactly what it holds, byte for byte: a joined file has no
+signature, and an enemy could write one with other segments under the numbers of what he wants removed. Two
+who do it at once write two files that hold the same, which harms nobody. Joined files are joined again by the
+rule for packs, so their number grows with the logarithm of all, and each segment is written again that often.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from scalable_cas.ops.transfer.joining import join_packs, prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scalable_cas.ops.transfer.repository import Repository
     from scalable_cas.ops.transfer.segments import Listing
     from scalable_cas.remotes.base import Remote
@@ -89,14 +92,23 @@ def _join_segments(repository: Repository, listing: Listing, packs: int) -> Comp
     name: bytes = blake3(data).digest()
     _write(repository.remote, layout.joined_name(name), data)
     repository.view.note_joined(name, parts)
-    covered = [file for number, (file, _) in listing.loose.items() if number in parts]
-    held = [other for other in chosen if other != name and parts.keys() >= set(listing.joined[other])]
+    alone = repository.view.alone()
+    covered = [file for number, (file, _) in listing.loose.items() if number in parts and number in alone]
+    held = [other for other in chosen if other != name and _holds(parts, other, listing.joined[other])]
     covered += map(layout.joined_name, held)
     try:
         repository.remote.delete(covered)
     except RemoteError:  # whoever may only add leaves them: readers do not read what is in a joined file
         return Compacted(packs, len(parts), 0)
     return Compacted(packs, len(parts), len(covered))
+
+
+def _holds(parts: dict[bytes, bytes], name: bytes, numbers: Sequence[bytes]) -> bool:
+    """Whether these segments are, byte for byte, those of a joined file: its name is their digest."""
+    if not parts.keys() >= set(numbers):
+        return False
+    same: bool = blake3(joins.pack({number: parts[number] for number in numbers})).digest() == name
+    return same
 
 
 def _write(remote: Remote, file: str, data: bytes) -> None:

@@ -24,6 +24,7 @@ from scalable_cas.format.header import HEADER_BYTES
 from scalable_cas.format.pack import HEAD_BYTES
 from scalable_cas.ops.closure import children
 from scalable_cas.ops.transfer.packing import TARGET
+from scalable_cas.ops.transfer.places import is_crowded, more_places
 from scalable_cas.ops.transfer.segments import GAP, LONGEST_READ
 from scalable_cas.storage import incoming, memory
 from scalable_cas.storage.incoming import Piece, alone
@@ -31,7 +32,7 @@ from scalable_cas.store.ingest import Arrivals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from scalable_cas.format.segment import ObjectPlace
     from scalable_cas.ops.transfer.repository import Repository
@@ -192,6 +193,14 @@ class Fetcher:
         for oid in oids:
             if oid not in places:
                 self.faults[oid] = "no segment of the remote says where it is"
+        self._try(places)
+        # an enemy could say of each object that it lies at so many places that the true one is not kept
+        crowded = {oid: places[oid] for oid in self.faults.keys() & places.keys() if is_crowded(places[oid])}
+        if crowded:
+            self._try(more_places(self._repository, crowded))
+
+    def _try(self, places: Mapping[bytes, tuple[ObjectPlace, ...]]) -> None:
+        """Fetch objects from the first of their places that has them."""
         turn = 0
         while chosen := [there[turn] for there in places.values() if turn < len(there)]:
             bad = []

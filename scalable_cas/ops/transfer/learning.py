@@ -1,5 +1,9 @@
 """The rows that a segment adds to the local view of a remote, some thousand in one transaction.
 
+Of several records of one key one is kept: of a signer who is trusted before any other's, else whoever writes
+the youngest keeps everybody from what those whom they trust have sent. Whom the user trusts changes; then the
+segments are gone through again (`View.refresh`), from the copies that are here.
+
 Of small packs it is kept which objects are read from them (the place of the youngest segment that names an
 object), because these packs are joined by and by (`joining`), and to look through all objects for them would
 take seconds where there are millions.
@@ -7,16 +11,21 @@ take seconds where there are millions.
 
 from __future__ import annotations
 
-from scalable_cas.errors import MalformedObject
+from functools import partial
+
+from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import record as records
+from scalable_cas.format import segment as segments
 from scalable_cas.format import view_rows as rows
+from scalable_cas.storage import signing
+from scalable_cas.store import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scalable_cas.format.segment import ObjectPlace, Segment
-    from scalable_cas.storage.index import Changes
+    from scalable_cas.storage.index import Changes, Index
 
 #: Rows written in one transaction: some ms, which is how long a neighbour may have to wait.
 BATCH = 5000
@@ -29,12 +38,17 @@ SMALL_PACK = 2 << 20
 
 class Learning:
     """A segment that is being added to a view. ``key`` makes the keys of its rows; ``data``: the segment's
-    bytes. ``total``: how many places or records it has.
+    bytes; ``alone``: they are those of the file of its own, and not what somebody joined with others.
+    ``total``: how many places or records it has.
     """
 
-    def __init__(self, key: Callable[..., bytes], segment: Segment, data: bytes) -> None:
+    def __init__(
+        self, key: Callable[..., bytes], segment: Segment, data: bytes, *, alone: bool = False
+    ) -> None:
         self._key = key
+        self._row = rows.ALONE if alone else b""
         self._origin = records.origin_of(segment.signer)
+        self._trusted = trust.is_trusted(self._origin)
         self._created = rows.sane_time(segment.created)
         self._segment = segment
         self._data = data
@@ -51,7 +65,7 @@ class Learning:
         new |= self._entries(changes, self._segment.records[first:end])
         if end >= self.total:  # only now: a segment of which half is there is not known
             new[self._key(rows.COPY, self._segment.nonce)] = self._data
-            new[self._key(rows.SEGMENT, self._segment.nonce)] = b""
+            new[self._key(rows.SEGMENT, self._segment.nonce)] = self._row
         changes.put_sorted("views", new)
 
     def _places(self, changes: Changes, found: Sequence[ObjectPlace]) -> dict[bytes, bytes]:
@@ -91,6 +105,10 @@ class Learning:
         elif before:
             changes.drop_view_rows((key,))
 
+    def choose_again(self, changes: Changes, first: int) -> None:
+        """Give the records from number ``first`` on their places anew, because others are trusted by now."""
+        changes.put_sorted("views", self._entries(changes, self._segment.records[first : first + BATCH]))
+
     def _entries(self, changes: Changes, found: Sequence[bytes]) -> dict[bytes, bytes]:
         new: dict[bytes, bytes] = {}
         for packed in found:
@@ -100,12 +118,27 @@ class Learning:
                 continue
             if type_ != records.REF:
                 continue
-            key = self._key(rows.ENTRY, rowkey)
+            key, record = self._key(rows.ENTRY, rowkey), self._key(rows.RECORD, rowkey)
             before = new.get(key) or changes.view_row(key)
             mine = rows.sane_time(created), oid
-            if before is not None and rows.unpack_entry(before) >= mine:
-                continue
-            new[key] = rows.pack_entry(*mine)
-            new[self._key(rows.RECORD, rowkey)] = rows.pack_record(self._origin, packed)
+            if before is not None:
+                there = new.get(record) or changes.view_row(record)
+                preferred = there is not None and trust.is_trusted(rows.unpack_record(there)[0])
+                if (preferred, *rows.unpack_entry(before)[:2]) > (self._trusted, *mine):
+                    continue
+            new[key] = rows.pack_entry(*mine, trusted=self._trusted)
+            new[record] = rows.pack_record(self._origin, packed)
             new[self._key(rows.FUNCTION, rowkey[:8])] = function.encode("utf-8", "surrogatepass")
         return new
+
+
+def choose_again(index: Index, key: Callable[..., bytes], remote_id: bytes, number: bytes) -> None:
+    """Go through the records of a segment again, from its copy in the view."""
+    (data,) = index.view_rows((key(rows.COPY, number),))
+    try:
+        segment = segments.unpack(data or b"", remote_id=remote_id, verify=signing.verify)
+    except (MalformedObject, UntrustedEntry):  # a row of the index has no checksum of its own
+        return
+    item = Learning(key, segment, b"")
+    for at in range(0, len(segment.records), BATCH):
+        index.write(partial(item.choose_again, first=at))

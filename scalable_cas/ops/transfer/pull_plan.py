@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
+from scalable_cas.errors import MalformedObject
 from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.format.header import CHUNKED
+from scalable_cas.store import trust
+from scalable_cas.store.ingest import is_wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scalable_cas.ops.transfer.repository import Repository
+    from scalable_cas.store.core import StoreCore
 
 #: Entries that are looked up in one transaction.
 _BATCH = 2000
@@ -49,25 +54,29 @@ def plan_pull(
     store.flush()
     if refresh:
         repository.refresh()
+    trusts = cache(trust.trust_list().trusts)  # each time it is asked it looks at files
     present = 0
-    wanted: list[tuple[bytes, bytes]] = []
+    wanted: list[tuple[bytes, bytes, bytes]] = []  # row key, root there, row here
     for fnid in (b"",) if functions is None else sorted(functions):
         here = store.index.scan("refs", fnid)
         key, row = next(here, (b"", b""))
-        for rowkey, created, oid in view.entries(fnid):
+        for rowkey, created, oid, trusted in view.entries(fnid):
             while key and key < rowkey:
                 key, row = next(here, (b"", b""))
-            if key == rowkey and not _may_give_way(row, created, oid):
+            if key == rowkey and not _may_give_way(row, created, oid, trusts if trusted else None):
                 present += 1
             else:
-                wanted.append((rowkey, oid))
+                wanted.append((rowkey, oid, row if key == rowkey else b""))
     ordered: list[tuple[bytes, int, bytes]] = []
     size = 0
     for at in range(0, len(wanted), _BATCH):
         batch = wanted[at : at + _BATCH]
-        places = view.places_of([oid for _, oid in batch])
-        found = view.lookup_all([rowkey for rowkey, _ in batch])
-        for (rowkey, oid), there in zip(batch, found, strict=True):
+        places = view.places_of([oid for _, oid, _ in batch])
+        found = view.lookup_all([rowkey for rowkey, _, _ in batch])
+        for (rowkey, oid, row), there in zip(batch, found, strict=True):
+            if row and there is not None and not _gives_way(store, row, oid, *there):
+                present += 1
+                continue
             place = places[oid][0] if oid in places else None
             if place is not None and there is not None:
                 size += place.length + records.bytes_below(there[1])
@@ -78,11 +87,27 @@ def plan_pull(
     return PullPlan(tuple(item[2] for item in ordered), present, size, tuple(sorted(view.faults.items())))
 
 
-def _may_give_way(row: bytes, created: int, oid: bytes) -> bool:
-    """Whether an entry here may be replaced by another one with the root ``oid``: never one that was made
-    here. `store.ingest.is_wanted` decides; this is to spare the fetching of most that it would refuse.
+def _may_give_way(row: bytes, created: int, oid: bytes, trusts: Callable[[bytes], bool] | None) -> bool:
+    """Whether an entry here (its row) may be replaced by another one: never one that was made here, and not
+    by itself. Spares most a look at the record. ``trusts`` tells whether a signer is trusted, if that of the
+    other is: somebody else may have signed it here.
     """
     if len(row) < rows.REF_FIXED:
         return True
     fields = rows.REF.unpack_from(row)
-    return bool(fields[1] & rows.FOREIGN) and fields[11] != oid and fields[6] != created
+    if not fields[1] & rows.FOREIGN:
+        return False
+    other = fields[11] != oid or fields[6] != created
+    return other or (trusts is not None and not trusts(rows.signer_of(row)))
+
+
+def _gives_way(store: StoreCore, row: bytes, oid: bytes, origin: str, packed: bytes) -> bool:
+    """Whether `store.ingest` would replace an entry here by that of the remote: what it would refuse need not
+    be fetched. Nor need the same result of the same signer, who computed it again.
+    """
+    if rows.REF.unpack_from(row)[11] == oid and records.origin_of(rows.signer_of(row)) == origin:
+        return False
+    try:
+        return is_wanted(store, row, records.unpack(packed), origin)
+    except MalformedObject:
+        return True  # the pull says what is wrong with it

@@ -1,5 +1,9 @@
 """What a push would send: the entries that the remote lacks, and of their objects those that it lacks.
 Changes nothing there, and here only the view.
+
+An entry that was made here is lacking also where the remote has one of a signer who is not trusted here:
+whoever trusts this user, and not that one, has no use for it. Else whoever pushes first, be it an enemy,
+could keep all others from a result.
 """
 
 from __future__ import annotations
@@ -137,22 +141,21 @@ class _Planning:
         self.broken: list[bytes] = []
 
     def new_entries(self, fnid: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        """Created, row key and row of the entries here that the remote lacks, or has an older result of."""
-        there = self._view.entries(fnid)
-        key, created, oid = next(there, (b"", 0, b""))
+        """Created, row key and row of the entries here that the remote lacks, or has no such result of."""
+        found = self._view.entries(fnid)
+        there = next(found, None)
         for rowkey, row in self._store.index.scan("refs", fnid):
-            while key and key < rowkey:
-                key, created, oid = next(there, (b"", 0, b""))
+            while there is not None and there[0] < rowkey:
+                there = next(found, None)
             if len(row) < rows.REF_FIXED:
                 continue
-            fields = rows.REF.unpack_from(row)
-            if key == rowkey and (oid == fields[11] or (created, oid) > (fields[6], fields[11])):
+            if there is not None and there[0] == rowkey and _serves(row, *there[1:]):
                 self.present += 1
             else:
-                yield fields[6], rowkey, row
+                yield rows.REF.unpack_from(row)[6], rowkey, row
 
     def add_new(self, rowkeys: Sequence[bytes], index: Index) -> None:
-        """Plan to send those of some entries that are here, and that the remote lacks or has an older result
+        """Plan to send those of some entries that are here, and that the remote lacks or has no such result
         of.
         """
         new = []
@@ -160,10 +163,9 @@ class _Planning:
             row, there = index.ref(rowkey), self._view.lookup(rowkey)
             if row is None or len(row) < rows.REF_FIXED:
                 continue
-            fields = rows.REF.unpack_from(row)
             if there is not None:
                 _, _, oid, created, _ = records.brief(there[1])
-                if oid == fields[11] or (created, oid) > (fields[6], fields[11]):
+                if _serves(row, created, oid, trust.is_trusted(there[0])):
                     self.present += 1
                     continue
             new.append((rowkey, row))
@@ -220,9 +222,12 @@ class _Planning:
 
     def _may_vouch(self, rowkey: bytes) -> bool:
         """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
-        before those who trust him; so it must be one that he would use himself.
+        before those who trust him, who may want signatures for plain data too: so he must trust its signer.
         """
-        return trust.refusal_of(self._store, rowkey) is None
+        row, record = self._store.index.entry(rowkey)
+        if row is None or record is None:
+            return False
+        return trust.is_trusted(trust.foreign_origin(row, record.origin))
 
     def _lacking(self, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:
         """Those of some objects that the remote lacks and that are not planned yet; None: it is not here
@@ -232,6 +237,18 @@ class _Planning:
         there = self._view.has_all(unknown)
         self._there |= there
         return facts(self._store.objects, [oid for oid in unknown if oid not in there])
+
+
+def _serves(row: bytes, created: int, oid: bytes, trusted: bool) -> bool:
+    """Whether what the remote has of a key does as well as the entry here (its row): the same result or a
+    younger one, of somebody who is trusted unless this one came from elsewhere itself. Or this very entry:
+    sent with another key, which the user had before.
+    """
+    fields = rows.REF.unpack_from(row)
+    if (created, oid) == (fields[6], fields[11]):
+        return True
+    as_good = oid == fields[11] or (created, oid) > (fields[6], fields[11])
+    return as_good and (trusted or bool(fields[1] & rows.FOREIGN))
 
 
 def facts(objects: Objects, oids: Sequence[bytes]) -> dict[bytes, Wanted | None]:

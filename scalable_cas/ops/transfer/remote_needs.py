@@ -7,6 +7,9 @@ it has another place that counts: named by a younger segment, in a pack that sta
 announced (two collectors might each rely on what the other removes), and that is not known to be bad; and
 before the pack goes, each object is read from that place and checked (`proven`).
 
+An enemy could also write a joined file with other segments under the numbers of those that he wants removed.
+So every copy of a segment is read, and where two differ, both files count as ones that cannot be read.
+
 All of it is read anew from the segments themselves, not from the local view: a row of the index that was
 lost must not cost a pack. Memory: some 250 bytes for each object of the remote.
 """
@@ -14,6 +17,8 @@ lost must not cost a pack. Memory: some 250 bytes for each object of the remote.
 from __future__ import annotations
 
 from struct import Struct
+
+from blake3 import blake3
 
 from scalable_cas import clock
 from scalable_cas.errors import CorruptObject, MalformedObject, RemoteFileMissing, UntrustedEntry
@@ -37,6 +42,23 @@ ATTEMPTS = 5
 MOST_SPOTS = 64
 #: created (ns), number of the file, offset, length
 _SPOT = Struct("<QIQQ")
+
+
+class Copies:
+    """The copies of segments that were read. ``odd``: files that have another segment under a number than
+    another file has, each with that one's name.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, tuple[str, bytes]] = {}
+        self.odd: dict[str, str] = {}
+
+    def add(self, number: bytes, name: str, data: bytes) -> None:
+        """A file has these bytes under a number."""
+        digest = blake3(data).digest()
+        first, before = self._first.setdefault(number, (name, digest))
+        if digest != before:
+            self.odd[name], self.odd[first] = first, name
 
 
 class Needs:
@@ -95,14 +117,17 @@ class Needs:
         for _ in range(ATTEMPTS):
             self.looked, listing = clock.now_ns(), source.listing(known)
             self.faults = sorted(listing.faults)
+            copies = Copies()
             try:
-                for _, name, _, found in source.fetch(listing.live - seen):
+                for number, name, data, found in source.fetch(listing.live - seen, every=True):
                     if isinstance(found, (MalformedObject, UntrustedEntry)):
                         self.faults.append(name)
                     else:
+                        copies.add(number, name, data)
                         yield found
             except Changed:
                 continue
+            self.faults += sorted(copies.odd)
             self.listing = listing
             return
         raise source.busy()

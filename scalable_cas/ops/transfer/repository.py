@@ -21,7 +21,7 @@ from scalable_cas.format import segment as segments
 from scalable_cas.ops.transfer.parallel import JOBS, Crew
 from scalable_cas.ops.transfer.segments import Source
 from scalable_cas.ops.transfer.view import View
-from scalable_cas.remotes.base import Settings, open_remote
+from scalable_cas.remotes.base import Settings, open_remote, parse_url
 from scalable_cas.storage import fs, signing
 
 TYPE_CHECKING = False
@@ -110,13 +110,15 @@ def open_repository(
     what a push would do. ``limits``: how long it may take; by default, as long as for a command.
 
     Raises:
-        ConfigError: no remote is called so.
+        ConfigError: no remote is called so, or a store is there.
         NothingFound: nothing was ever pushed there, and neither ``create`` nor ``plan`` is true.
         RemoteError: it cannot be reached. StoreVersionError: it has a newer format.
     """
     since = clock.monotonic()
     settings = Settings() if limits is None else Settings(limits)
-    remote = open_remote(name if "://" in name else url_of(store.root, name), settings=settings)
+    url = name if "://" in name else url_of(store.root, name)
+    refuse_store(url)
+    remote = open_remote(url, settings=settings)
     try:
         try:
             found = _format(remote, create=create)
@@ -156,6 +158,25 @@ def _format(remote: Remote, *, create: bool) -> layout.RemoteFormat:
     raise RemoteError(remote.url, layout.FORMAT_NAME, "it cannot be made")
 
 
+def refuse_store(url: str) -> None:
+    """Refuse the folder of a store as a remote: the two would take each other's files for their own.
+
+    Raises:
+        ConfigError: the URL leads to one, or into one.
+    """
+    if not url.lower().startswith("file:"):
+        return
+    folder = "/" + parse_url(url).path
+    marks = store_layout.FORMAT_FILE, store_layout.OBJECTS
+    while folder != "/":
+        if all(os.path.exists(f"{folder}/{name}") for name in marks):
+            remedy = f"`scalable-cas --store {folder} push URL` sends what this store has"
+            raise ConfigError(
+                url, f"is a store, or lies in one; a remote is a folder of its own, to push to: {remedy}"
+            )
+        folder = os.path.dirname(folder)
+
+
 # --- the remotes that a store knows ------------------------------------------------------------------------
 
 
@@ -180,16 +201,24 @@ def url_of(root: str, name: str) -> str:
         ConfigError: no remote is called so.
     """
     known = remotes_of(root)
-    if name == DEFAULT and name not in known:  # what calls read and write through needs no second name
-        through = config.Environ().remote or config.nearest_project().remote
-        if through is not None:
-            return through
+    if name not in known and name == DEFAULT and (through := reading_through()) is not None:
+        return through  # what calls read and write through needs no second name
     if name not in known:
+        if set(name) & set("/:\\"):
+            where = f"for a folder write file://{os.path.abspath(name)}"
+            raise ConfigError(
+                name, f"neither the name of a remote nor a URL such as s3://bucket/prefix; {where}"
+            )
         there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
         raise ConfigError(
             name, f"no remote is called so, {there}; `scalable-cas remote add {name} URL` adds it"
         )
     return known[name]
+
+
+def reading_through() -> str | None:
+    """The URL of the remote that calls read and write through, if there is one."""
+    return config.Environ().remote or config.nearest_project().remote
 
 
 def add_remote(root: str, name: str, url: str) -> None:
@@ -215,7 +244,10 @@ def remove_remote(root: str, name: str) -> None:
     Raises:
         ConfigError: no remote is called so.
     """
-    url_of(root, name)
+    url = url_of(root, name)
+    if name not in remotes_of(root):
+        where = "SCALABLE_CACHE_REMOTE" if config.Environ().remote else "scalable.yaml"
+        raise ConfigError(name, f"is {url}, which {where} names; take it out of there to forget it")
     _change(root, lambda known: known.pop(name) and None)
 
 

@@ -1,6 +1,9 @@
 """Read the segments of a remote: what there is, and those that are wanted, whether they lie by themselves or
 joined with others (remote-layout-v1, sections 4 and 5).
 
+Whoever joins segments signs nothing, and could write others under the same numbers. A reader may be misled by
+that, as by whatever an enemy writes; whoever removes files may not, and reads `every` copy.
+
 Between a listing and a read others may join segments and remove the originals, so a file that is not there
 any more is no fault: `Changed` asks for a new listing, which finds them in the joined file.
 """
@@ -167,28 +170,29 @@ class Source:
         ):  # withdrawn just now; or nonsense, which announces nothing
             return None
 
-    def fetch(self, wanted: set[bytes]) -> Iterator[tuple[bytes, str, bytes, Found]]:
+    def fetch(self, wanted: set[bytes], *, every: bool = False) -> Iterator[tuple[bytes, str, bytes, Found]]:
         """Yield number, file, bytes and content of the wanted segments of the last listing; what is wrong
-        with one stands in its content's place.
+        with one stands in its content's place. ``every``: each of them from every file that has it, not only
+        from that which takes the fewest requests.
 
         Raises:
             Changed: a file is gone.
             RemoteError: the remote could not be read.
         """
-        for name, found in self._crew.map(self._fetch, self._reads(wanted)):
+        for name, found in self._crew.map(self._fetch, self._reads(wanted, every=every)):
             for number, data, item in found:
                 yield number, name, data, item
 
-    def _reads(self, wanted: set[bytes]) -> Iterator[_Read]:
+    def _reads(self, wanted: set[bytes], *, every: bool) -> Iterator[_Read]:
         listing = self.last
-        for number in wanted & listing.uncovered:
+        for number in wanted & (listing.loose.keys() if every else listing.uncovered):
             name, size = listing.loose[number]
             yield _Read(name, 0, size, [(number, 0, size)])
-        rest = wanted - listing.uncovered
+        rest = wanted if every else wanted - listing.uncovered
         # the largest first: what an overlapping smaller one holds too is not read again
         for joined in sorted(listing.joined, key=lambda item: -len(listing.joined[item])):
             here = rest.intersection(listing.joined[joined])
-            rest -= here
+            rest = rest if every else rest - here
             if here:
                 yield from self._pieces(joined, here)
 

@@ -20,8 +20,9 @@ from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, UntrustedEntry
 from scalable_cas.format import remote_layout as layout
 from scalable_cas.format import view_rows as rows
-from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning
+from scalable_cas.ops.transfer.learning import BATCH, BATCH_BYTES, Learning, choose_again
 from scalable_cas.ops.transfer.segments import Changed, Source
+from scalable_cas.store import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ class View:
         found = self._store.index.view_rows([self.key(rows.RECORD, rowkey) for rowkey in rowkeys])
         return [rows.unpack_record(row) if row else None for row in found]
 
-    def entries(self, fnid: bytes = b"") -> Iterator[tuple[bytes, int, bytes]]:
-        """Row key, time of creation and root object of every entry, in the order of row keys."""
+    def entries(self, fnid: bytes = b"") -> Iterator[tuple[bytes, int, bytes, bool]]:
+        """Row key, time of creation and root object of every entry, and whether its signer is trusted, in the
+        order of row keys.
+        """
         for key, row in self._scan(rows.ENTRY, fnid):
             yield (key[9:], *rows.unpack_entry(row))
 
@@ -141,7 +144,7 @@ class View:
         (row,) = self._store.index.view_rows((self.key(rows.STATE),))
         if not row:
             return float("inf")
-        return abs(clock.now_ns() - int.from_bytes(row, "big")) / 1e9
+        return abs(clock.now_ns() - int.from_bytes(row[:8], "big")) / 1e9
 
     def unjoined(self) -> int:
         """How many segments are not joined with others."""
@@ -181,6 +184,8 @@ class View:
             listing = source.listing(self.joined())
             known = {key[9:] for key, _ in self._scan(rows.SEGMENT)}
             gone = known - listing.live
+            # what was known from a joined file only may have been something else there
+            known -= listing.uncovered - self.alone()
             if gone and attempt == 0:
                 continue  # a listing of several pages may miss what is joined meanwhile
             if gone:
@@ -200,7 +205,8 @@ class View:
         self._condemned = frozenset().union(*(notice.packs | notice.bigs for notice in self.notices))
         joined = {self.key(rows.JOINED, name): b"".join(parts) for name, parts in listing.joined.items()}
         stale = [key for key, _ in self._scan(rows.JOINED) if key not in joined]
-        now = clock.now_ns().to_bytes(8, "big")
+        trusted = self._choose_again()
+        now = clock.now_ns().to_bytes(8, "big") + trusted
 
         def change(changes: Changes) -> None:
             changes.drop_view_rows(stale)
@@ -208,6 +214,21 @@ class View:
 
         self._store.index.write(change)
         return new
+
+    def alone(self) -> set[bytes]:
+        """The numbers of the segments that were read from, or written to, files of their own."""
+        return {key[9:] for key, row in self._scan(rows.SEGMENT) if row == rows.ALONE}
+
+    def _choose_again(self) -> bytes:
+        """Where the user trusts others than at the last refresh, choose anew of the records of each key;
+        returns what tells whom he trusts.
+        """
+        digest = trust.trust_list().digest
+        (state,) = self._store.index.view_rows((self.key(rows.STATE),))
+        if state and state[8:] != digest:
+            for number in [key[9:] for key, _ in self._scan(rows.SEGMENT)]:
+                choose_again(self._store.index, self.key, self.remote_id, number)
+        return digest
 
     def joined(self) -> dict[bytes, tuple[bytes, ...]]:
         """The joined files that we know, and the numbers of the segments in each."""
@@ -232,7 +253,7 @@ class View:
                 self.faults[name] = found.reason
                 continue
             new += 1
-            item = Learning(self.key, found, data)
+            item = Learning(self.key, found, data, alone=layout.segment_number(name) is not None)
             if item.total > BATCH:  # by itself, in several transactions
                 self._learn([item])
                 continue
@@ -246,10 +267,10 @@ class View:
 
     def ingest(self, segment: Segment, data: bytes) -> None:
         """Add the rows of a segment, and its bytes, from which it can be put back if it is damaged there. Of
-        several entries of one key the youngest counts, of equally old ones that with the greater name; so all
-        readers agree, in whatever order they read.
+        several entries of one key the youngest counts of those whose signers are trusted, else the youngest,
+        and of equally old ones that with the greater name; in whatever order they are read.
         """
-        self._learn([Learning(self.key, segment, data)])
+        self._learn([Learning(self.key, segment, data, alone=True)])
         self._unjoined = None if self._unjoined is None else self._unjoined + 1
 
     def _learn(self, found: Sequence[Learning]) -> None:
@@ -335,6 +356,12 @@ class View:
             (data,) = self._store.index.view_rows((view + rows.COPY + number,))
             if data is not None:
                 yield data
+
+    def all_copies(self) -> Iterator[bytes]:
+        """The bytes of every segment that was read or written."""
+        for number in [key[9:] for key, _ in self._scan(rows.COPY)]:
+            (data,) = self._store.index.view_rows((self.key(rows.COPY, number),))
+            yield data or b""
 
     def _views(self) -> Iterator[bytes]:
         least = bytes(rows.VIEW_BYTES)
