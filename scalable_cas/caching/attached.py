@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from types import FunctionType
 
+from scalable_cas import clock
 from scalable_cas.caching.drift import REFUSED
 from scalable_cas.codecs.outputs import NAMES as OUTPUTS
 from scalable_cas.errors import ScalableCasError
@@ -95,10 +96,17 @@ class Attached:
         """Whether a call that is not stored here would be brought from the remote."""
         remote = self.now().remote
         try:
-            return remote is not None and self.options.store and remote.knows(rowkey, self.options.limit)
+            return remote is not None and self.options.store and remote.knows(rowkey, self._is_usable)
         except (ScalableCasError, OSError) as error:
             self.broken(error)
             return False
+
+    def _is_usable(self, record: Record) -> bool:
+        """Whether an entry of elsewhere would be a hit once it is here."""
+        limit = self.options.limit
+        too_old = limit is not None and clock.now_ns() - record.created > limit
+        lacks_files = self.options.output is not None and record.codec not in OUTPUTS
+        return not (too_old or lacks_files or self.guard.refuses_code(record.code))
 
     def cache_info(self) -> CacheInfo:
         """Hits and misses of this process, entries and bytes of this function in the store."""

@@ -14,6 +14,7 @@ from scalable_cas.store import saying
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import CodeType
     from typing import Any
 
@@ -100,6 +101,14 @@ class CodeGuard:
         row = rows.REF.unpack_from(store.index.ref(rowkey) or bytes(rows.REF_FIXED))
         code: bytes = row[-1] if pending is None else rows.code_mark(pending.record.code)
         return self._other(store, rowkey, code) is not None
+
+    def refuses_code(self, code: Sequence[str]) -> bool:
+        """Whether an entry that this code made is not used for it; warns of nothing."""
+        if self.mode not in ("recompute", "error") or self._keyer.code_in_key:
+            return False
+        from scalable_cas.keys.own import is_other_code
+
+        return is_other_code(code, self.forms())
 
     def _other(self, store: StoreCore, rowkey: bytes, code: bytes) -> Record | None:
         """The record of an entry that is known to have been made by other code."""

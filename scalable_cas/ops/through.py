@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from scalable_cas.format.record import Record
     from scalable_cas.ops.transfer.repository import Repository
     from scalable_cas.store.core import StoreCore
 
@@ -127,9 +128,9 @@ class Through:
             self._start()
         return found
 
-    def knows(self, rowkey: bytes, limit: int | None = None) -> bool:
-        """Whether `fetch` would bring an entry that is no older than ``limit`` (ns), as far as can be told
-        without fetching it.
+    def knows(self, rowkey: bytes, usable: Callable[[Record], bool]) -> bool:
+        """Whether `fetch` would bring an entry that is ``usable``, as far as can be told without fetching
+        it.
         """
         if self._dead or self._closed or self._store.read_only:
             return False
@@ -140,11 +141,15 @@ class Through:
         repository = self._repository
         if repository is None:
             return False
-        brought = self._ahead.brought(rowkey) and self._store.contains(rowkey, limit)
-        return brought or self._offers(repository, rowkey, limit)
+        if self._ahead.brought(rowkey) and self._store.contains(rowkey):
+            record = self._store.index.record(rowkey)
+            return record is not None and usable(record)
+        return self._offers(repository, rowkey, usable)
 
-    def _offers(self, repository: Repository, rowkey: bytes, limit: int | None = None) -> bool:
-        """Whether the remote has an entry that may be used here and is not here. ``limit``: age in ns."""
+    def _offers(
+        self, repository: Repository, rowkey: bytes, usable: Callable[[Record], bool] | None = None
+    ) -> bool:
+        """Whether the remote has an entry that may be used here and is not here, and that is ``usable``."""
         found = repository.view.lookup(rowkey)
         if found is None:
             return False
@@ -153,7 +158,7 @@ class Through:
             record = records.unpack(packed)
             if record.rowkey != rowkey or record.type != records.REF:
                 return False
-            if limit is not None and clock.now_ns() - record.created > limit:
+            if usable is not None and not usable(record):
                 return False
             trust.allows(self._store, origin, record.codec, f"{record.key.hex()} of {record.function!r}")
         except UntrustedEntry as error:

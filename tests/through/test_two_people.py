@@ -101,6 +101,19 @@ def test_what_is_too_old_there_is_not_cached(person, place):
         assert bob.run(f"{brief}; print(f.is_cached(7), f.explain(7).hit)")[0] == f"{cached} {cached}\n"
 
 
+def test_what_other_code_made_there_is_not_cached_where_it_is_not_to_be_used(person, place):
+    ada, bob = person("ada", place), person("bob", place)
+    ada.run("square(7)")
+    module = bob.folder / "work" / "pipeline.py"
+    module.write_text(module.read_text().replace("n * n}", "n * n, 'cube': n ** 3}"))
+    asked = "print(square.is_cached(7), square.explain(7).hit)"
+    for mode, said in (("warn", "True True\n"), ("recompute", "False False\n")):
+        (bob.folder / "work" / "scalable.yaml").write_text(f"project:\n  on_code_change: {mode}\n")
+        assert bob.run(asked)[0] == said
+    bob.run("square(7)")
+    assert bob.ran() == ["square 7"]
+
+
 def test_nothing_is_looked_up_or_sent_without_store(person, place):
     person("ada", place).run("square(7)")
     bob = person("bob", place)
