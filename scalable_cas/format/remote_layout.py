@@ -138,7 +138,8 @@ def _check(content: dict[str, object]) -> str:
 
 
 _NO_REMOTE = (
-    "something else than a remote's is there, or it is damaged; use another place, or check AWS_ENDPOINT_URL"
+    "something else than a remote's is there, or it is damaged; "
+    "put a copy of it back, use another place, or check AWS_ENDPOINT_URL"
 )
 
 

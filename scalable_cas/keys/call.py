@@ -268,8 +268,8 @@ class CallKeyer:
                     new_args[place] = passed
                 elif place is not None:
                     new_kwargs[place] = passed
-                elif isinstance(self._parameters, Plain):
-                    self._parameters.give(new_args, new_kwargs, f"{name}", passed)
+                elif isinstance(self.parameters, Plain):
+                    self.parameters.give(new_args, new_kwargs, f"{name}", passed)
             if section == "v":
                 rest_name = name
                 rest.append(hashed)
@@ -318,7 +318,7 @@ class CallKeyer:
             raise TypeError(
                 f"{self.name}: argument {name!r} is declared {declared.text}, got {got}"
             ) from error
-        if is_default and passed is not value and not isinstance(self._parameters, Plain):
+        if is_default and passed is not value and not isinstance(self.parameters, Plain):
             return value, value  # the function will see the default as it is, so that is what counts
         return passed, hashed
 
@@ -359,27 +359,14 @@ class CallKeyer:
             return
         # at the first call, not at decoration: reading the source takes milliseconds
         if self._watched is None:
-            self._watched = self._watch()
+            from .captured import readers_of
+
+            self._watched = readers_of(self._layers, self.ignore)
         for suffix, read, inner in self._watched:
             for name, value in read().items():
                 # What a decorator wraps is the function itself: its name is in the header.
                 if value is not inner:
                     yield name + suffix, value
-
-    def _watch(self) -> list[tuple[str, Callable[[], dict[str, object]], object]]:
-        """For each layer that captured something: a suffix for names, what reads the values, and the layer
-        below.
-        """
-        from .captured import values_reader
-
-        found = []
-        below: object = None
-        for level, layer in enumerate(reversed(self._layers)):
-            read = values_reader(layer, self.ignore)
-            if read is not None:
-                found.append((f"@{level}" if level else "", read, below))
-            below = layer
-        return found
 
 
 def seed_digest(seed: str) -> bytes:

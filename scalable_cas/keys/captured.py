@@ -13,7 +13,7 @@ from .tags import encode_str, typed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import CellType, CodeType, FunctionType
 
     from .effects import Role
@@ -89,6 +89,22 @@ def values_reader(function: FunctionType, ignore: frozenset[str]) -> Callable[[]
     """
     watched = [cell for cell in watched_cells(function) if cell[0] not in ignore]
     return (lambda: values_of(watched)) if watched else None
+
+
+def readers_of(
+    layers: Sequence[FunctionType], ignore: frozenset[str]
+) -> list[tuple[str, Callable[[], dict[str, object]], object]]:
+    """Of each layer of a decorated function (the outermost first) that captured something: a suffix for
+    names, what reads the values, and the layer below.
+    """
+    found = []
+    below: object = None
+    for level, layer in enumerate(reversed(layers)):
+        read = values_reader(layer, ignore)
+        if read is not None:
+            found.append((f"@{level}" if level else "", read, below))
+        below = layer
+    return found
 
 
 def captured_values(function: FunctionType) -> dict[str, object]:

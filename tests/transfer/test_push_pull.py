@@ -185,7 +185,7 @@ def test_what_has_no_name_is_no_remote(ada):
     add_remote(ada.root, "origin", "file:///nowhere/at/all")
     with pytest.raises(ConfigError, match="already"):
         add_remote(ada.root, "origin", "file:///x")
-    with pytest.raises(ConfigError, match="there are origin"):
+    with pytest.raises(ConfigError, match="there is origin"):
         ada.push("backup")
 
 

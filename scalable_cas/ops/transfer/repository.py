@@ -151,8 +151,7 @@ def _format(remote: Remote, *, create: bool) -> layout.RemoteFormat:
         try:
             found = layout.unpack_format(data, remote.url)
         except MalformedObject as error:
-            said = "it is damaged, or somebody else's; put a copy of it back, or use another place"
-            raise RemoteError(remote.url, layout.FORMAT_NAME, said) from error
+            raise RemoteError(remote.url, layout.FORMAT_NAME, error.reason) from error
         found.check("read", remote.url)
         return found
     raise RemoteError(remote.url, layout.FORMAT_NAME, "it cannot be made")
