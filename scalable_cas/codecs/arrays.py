@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from scalable_cas.codecs.dtypes import STRING, has_bools, is_packed, lower_dtype, raise_dtype
+from scalable_cas.codecs.rebuilding import reduction_owner
 from scalable_cas.codecs.tags import NotPlain
 from scalable_cas.codecs.texts import (
     lower_objects,
@@ -300,7 +301,29 @@ def make_masked(data: Array, mask: Array | None, fill: Array | None, hard: bool)
     return value
 
 
-def reduced_masked(value: Any) -> tuple[Any, ...] | None:
+def make_array(data: Array, dtype: Any, shape: tuple[int, ...], order: Any, kind: Any) -> Any:
+    """Return an array over these bytes. Pickles name this function; it must stay where it is."""
+    array: Any = np.ndarray(shape, dtype, data, order=order)
+    return array if kind is np.ndarray else array.view(kind)
+
+
+def reduced(value: Any) -> Any:
+    """How an array is pickled where numpy's own way would lose something of it; None where it would not."""
+    kind: Any = type(value)
+    if kind is np.ma.MaskedArray:
+        return _reduced_masked(value)
+    owner: Any = reduction_owner(kind)
+    if value.dtype.isnative or owner is not np.ndarray:
+        return None
+    # numpy puts what is strided, of a subclass, or a time, into the byte order of the machine
+    array = np.ndarray.view(value, np.ndarray)
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    line = np.ascontiguousarray((array.T if order == "F" else array).reshape(-1))
+    data = line.view(_UNITS[1]) if line.size else np.empty(0, _UNITS[1])
+    return make_array, (data, value.dtype, value.shape, order, kind)
+
+
+def _reduced_masked(value: Any) -> tuple[Any, ...] | None:
     """How a masked array is pickled: numpy's own way drops that the mask is hard, and gives a mask to one
     that has none. None where it has more than these parts.
     """

@@ -37,7 +37,6 @@ _NUMBERS = frozenset("hHiIlLqQefd")
 _REBUILT_OTHERWISE = frozenset(
     {"memoryview", "dict_keys", "dict_values", "dict_items", "odict_keys", "odict_values", "odict_items"}
 )
-_MASKED_HOMES = ("numpy.ma", "numpy.ma.core")
 _WEAK = frozenset({"weakref", "_weakref", "_weakrefset"})
 _BYTES_IN_MEMORY = (io.BytesIO, io.StringIO)
 
@@ -166,14 +165,13 @@ def _pickler_class() -> type[Pickler]:
                     # A function that travels by value brings the modules it uses, by name.
                     self.saw_function = self.saw_function or isinstance(obj, FunctionType)
                     return super().reducer_override(obj)
-                if kind.__module__ in _MASKED_HOMES and kind is sys.modules["numpy.ma"].MaskedArray:
-                    from scalable_cas.codecs.arrays import reduced_masked
-
-                    masked = reduced_masked(obj)
-                    if masked is not None:
-                        return masked
                 _refuse_type(kind)
                 _refuse_object(obj, modules_too=not self.saw_function)
+                if _is_array(kind):
+                    from scalable_cas.codecs.arrays import reduced as reduced_array
+
+                    own = reduced_array(obj)
+                    return super().reducer_override(obj) if own is None else own
                 reduced = super().reducer_override(obj)
                 if reduced is NotImplemented and not _differs_by_object(kind):
                     self.ordinary.add(kind)
@@ -244,6 +242,11 @@ def _differs_by_object(kind: type) -> bool:
     if issubclass(kind, (ModuleType, BaseException)) or _is_tensor(kind):
         return True
     return may_forget(kind) or is_made_anew(kind)
+
+
+def _is_array(kind: type) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and issubclass(kind, getattr(numpy, "ndarray", ()))
 
 
 def _is_tensor(kind: type) -> bool:

@@ -100,7 +100,8 @@ def _polars_has_more(obj: Any) -> bool:
 def _masked_has_more(obj: Any) -> bool:
     from scalable_cas.codecs.arrays import has_notes
 
-    return has_notes(obj) or bool(vars(obj).get("_hardmask"))
+    kept = type(obj) is sys.modules["numpy.ma"].MaskedArray  # arrays.reduced sees to it
+    return has_notes(obj) or (bool(vars(obj).get("_hardmask")) and not kept)
 
 
 def _may_be_its_own_dict(kind: type) -> bool:

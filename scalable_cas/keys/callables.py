@@ -128,7 +128,7 @@ def functools_handlers() -> Handlers:
     def of_partial(value: functools.partial[Any], _: Walk) -> Node:
         get = functools.partial.__dict__
         parts = tuple(get[name].__get__(value) for name in ("func", "args", "keywords"))
-        added = {name: item for name, item in [*vars(value).items()] if not name.startswith("__")}
+        added = {name: item for name, item in [*vars(value).items()] if not f"{name}".startswith("__")}
         return typed_node("partial", (*parts, Fields(added)) if added else parts)
 
     return {}, {

@@ -123,7 +123,7 @@ def attributes_of_function(function: FunctionType) -> dict[str, object]:
     own = {
         name: value
         for name, value in [*vars(function).items()]
-        if not name.startswith("__") and not (name in inside and inside[name] is value)
+        if not f"{name}".startswith("__") and not (name in inside and inside[name] is value)
     }
     if not own:
         return own

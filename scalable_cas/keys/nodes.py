@@ -154,7 +154,9 @@ def added_to(value: Any, *own: str) -> tuple[Fields, ...]:
     if not names:
         return ()
     kind, space = type(value), vars(value)
-    found = {name: space[name] for name in names if not name.startswith("_") and not hasattr(kind, name)}
+    found = {
+        name: space[name] for name in names if not f"{name}".startswith("_") and not hasattr(kind, f"{name}")
+    }
     return (Fields(found),) if found else ()
 
 

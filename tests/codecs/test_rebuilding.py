@@ -240,6 +240,34 @@ def test_what_comes_back_as_it_was_is_stored(value):
     assert repr(again) == repr(value)
 
 
+@pytest.mark.parametrize("dtype", [">f8", ">U2", ">M8[s]", ">i2", [("a", ">i4"), ("b", ">f4")]])
+@pytest.mark.parametrize("length", [6, 60_000])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda array: array,
+        lambda array: array[::2],
+        lambda array: array.reshape(3, -1, 2).transpose(1, 0, 2),
+        lambda array: array.reshape(2, -1).T,
+        lambda array: array.view(Noted),
+        lambda array: array.reshape(1, -1).view(np.matrix),
+        lambda array: np.array(array[:1].reshape(())),
+    ],
+    ids=["plain", "strided", "transposed", "Fortran", "subclass", "matrix", "0-d"],
+)
+def test_the_byte_order_of_an_array_within_a_pickle(dtype, length, form):
+    value = Plain()
+    value.array = form(np.zeros(length, dtype))
+    value.again = value.array
+    again = there_and_back(value)
+    assert type(again.array) is type(value.array)
+    assert again.array.dtype == value.array.dtype
+    assert again.array.shape == value.array.shape
+    assert again.array.tobytes() == value.array.tobytes()
+    assert again.again is again.array
+    assert again.array.flags.writeable
+
+
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("mask", [np.ma.nomask, [False, False], [False, True]])
 @pytest.mark.parametrize("length", [2, 200_000])

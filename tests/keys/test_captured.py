@@ -521,6 +521,15 @@ def test_attributes_of_a_partial_count():
     assert len({encode(made(weight)) for weight in (None, 1, 2, 1)}) == 3
 
 
+def test_an_attribute_whose_name_is_no_text():
+    def made(value):
+        function = with_attribute(1)
+        vars(function)[5] = value
+        return function
+
+    assert encode(made(1)) == encode(made(1)) != encode(made(2))
+
+
 def test_attributes_that_a_function_only_changes_do_not_count():
     def step(x):
         step.calls += 1
