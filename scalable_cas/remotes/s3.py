@@ -227,9 +227,12 @@ class S3Remote:
                 name = last.removeprefix(self._base)
                 if well_named(name):  # others, such as the "folders" that consoles make, are not ours
                     yield RemoteFile(name, found["Size"])
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not token:
+            if not page.get("IsTruncated"):
                 return
+            token = page.get("NextContinuationToken")
+            if not token or token == asked.get("ContinuationToken"):  # what took it for all would miss files
+                reason = "the server does not say how its listing goes on; use another server"
+                raise RemoteError(self.url, "", reason)
             asked["ContinuationToken"] = token
 
     # --- writing -----------------------------------------------------------------------------------------

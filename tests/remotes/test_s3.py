@@ -159,16 +159,24 @@ def test_a_lying_server_fills_neither_memory_nor_disk(lie, monkeypatch, tmp_path
         server.shutdown()
 
 
-def test_a_listing_without_order_is_refused(monkeypatch):
-    keys = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in "acb")
-    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>".encode()
+@pytest.mark.parametrize(
+    "more, keys, said",
+    [
+        ("<IsTruncated>false</IsTruncated>", "acb", "in order"),
+        ("<IsTruncated>true</IsTruncated>", "abc", "goes on"),  # as one that knows only the older request
+        ("<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>", "", "goes on"),
+    ],
+)
+def test_a_listing_without_order_or_end_is_refused(monkeypatch, more, keys, said):
+    keys = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    body = f"<ListBucketResult>{more}{keys}</ListBucketResult>".encode()
     handler = type("Handler", (Liar,), {"said": (200, {"Content-Length": str(len(body))}, body)})
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(RemoteError, match="in order"):
+        with pytest.raises(RemoteError, match=said):
             list(open_remote("s3://bucket").list(""))
         server.shutdown()
 
