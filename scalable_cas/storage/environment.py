@@ -30,7 +30,7 @@ import lmdb
 from scalable_cas import clock
 from scalable_cas.errors import IndexDamaged, StoreBusy, StoreReadOnly
 from scalable_cas.storage import environment_files as files
-from scalable_cas.storage import forking
+from scalable_cas.storage import forking, netfs
 from scalable_cas.storage.locks import LockFile
 
 TYPE_CHECKING = False
@@ -100,6 +100,9 @@ class Environment:
                 self.locks.close()
                 raise
             self.locks.try_shared(_USERS)  # also turns our exclusive lock into a shared one
+        elif netfs.file_system(self.path) in netfs.NEVER_WRITTEN:
+            files.check(self.path, alone=True)
+            self.env, self.db = files.open_files(f"{self.path}/data.mdb", read_only=True)
         else:
             from scalable_cas.storage.private_copy import PrivateCopy  # only then
 
@@ -282,6 +285,8 @@ class Environment:
                 raise files.translated(error, self.path) from error
 
     def _begin_write(self) -> Any:
+        if self.env is None:  # a thread of ours that is late
+            raise StoreReadOnly(self.path, "it was closed meanwhile")
         try:
             return self.env.begin(write=True)
         except lmdb.MapResizedError:

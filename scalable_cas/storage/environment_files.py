@@ -179,7 +179,7 @@ def _read(path: str) -> bytes:
 
 def open_files(path: str, *, read_only: bool, create: bool = False) -> tuple[Any, dict[str, Any]]:
     """Open checked files; returns LMDB's environment and the handles of `DATABASES`. With ``read_only``
-    ``path`` is that of a file which nobody else has.
+    ``path`` is that of a file to which nobody writes.
 
     Raises:
         StoreReadOnly: no rights, no address space.

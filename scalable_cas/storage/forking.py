@@ -3,8 +3,9 @@ read. See `environment.py` for why.
 
 That nobody reads is seen by the thread that forks; then no other may begin to until it has. Threads take
 turns: one that waits for the interpreter asks for it after 5 ms, and the system may let another process run
-in between for longer than that. So before the last look the turns are made longer. To wait for that look may
-take a turn of a thread that computes and never pauses; so it is only done where others are near a read.
+in between for longer than that. So before the last look the turns are made longer: much longer where another
+thread is seen in our code, and a little where none is, because to wait for that look may take a turn of a
+thread that computes and never pauses.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 #: How long a fork waits for readers: a look-up takes microseconds, so this is for unlucky schedules. 0.5 s
 #: were too few with four busy threads under load, because each look here waits 5 ms for each of them.
 _WAIT = 2.0
-#: Seconds of a turn, from the last look on.
-_UNDISTURBED = 0.1
+#: Seconds of a turn, from before the last look on; where nobody is near a read, and where somebody is. On a
+#: machine with ten times its load 0.1 s were too few.
+_LONGER, _MUCH_LONGER = 0.02, 0.5
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _held: list[threading.RLock] = []
@@ -39,19 +41,18 @@ def prepare(environments: Sequence[Environment], patience: float) -> None:
     for environment in environments:
         if environment.mutex.acquire(timeout=patience):
             _held.append(environment.mutex)
-    if not environments:
+    if not environments or threading.active_count() == 1:
         return
     _interval = sys.getswitchinterval()
     deadline = clock.monotonic() + _WAIT
-    while _somebody_reads(environments) or _somebody_is_near():
-        sys.setswitchinterval(_UNDISTURBED)
+    while clock.monotonic() < deadline:
+        sys.setswitchinterval(_MUCH_LONGER if _somebody_is_near() else _LONGER)
         clock.sleep(0.0001)  # the others begin to wait for us as we wake up
-        if not _somebody_reads(environments) or clock.monotonic() > deadline:
+        if not _somebody_reads(environments):
             break
         sys.setswitchinterval(_interval)
         while _somebody_reads(environments) and clock.monotonic() < deadline:
             clock.sleep(0.0001)
-    sys.setswitchinterval(_UNDISTURBED)
 
 
 def _somebody_reads(environments: Sequence[Environment]) -> bool:
@@ -61,11 +62,8 @@ def _somebody_reads(environments: Sequence[Environment]) -> bool:
 def _somebody_is_near() -> bool:
     """Whether another thread is in our code, or in what that calls; our own threads sleep deeper below it."""
     me = threading.get_ident()
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, and there is no other way
-        above = frame.f_back
-        if ident != me and (_is_ours(frame) or _is_ours(above)):
-            return True
-    return False
+    frames = sys._current_frames()  # noqa: SLF001 - documented, and there is no other way
+    return any(i != me and (_is_ours(frame) or _is_ours(frame.f_back)) for i, frame in frames.items())
 
 
 def _is_ours(frame: Any) -> bool:

@@ -32,6 +32,8 @@ REMOTE_TYPES = frozenset(
         "virtiofs",
     )
 )
+#: Images that are made once: nobody writes to what is in them, as in those of containers on clusters.
+NEVER_WRITTEN = frozenset(("squashfs", "erofs", "cramfs", "iso9660"))
 #: File systems of this machine that keep a ctime which no program can set, to the clock tick, and count the
 #: first write through a memory map after each flush as a change. Not here: tmpfs (a page that is written
 #: through a map again never gets a new time: seen), zfs (the time comes with the flush), FAT and exFAT (ctime

@@ -75,13 +75,18 @@ class PrivateCopy:
                 seen = os.fstat(source)
                 before, _ = files.newest(os.pread(source, files.META_BYTES, 0), self._path)
                 fd = nameless_copy(source)
-                after, _ = files.newest(os.pread(source, files.META_BYTES, 0), self._path)
+                pages = os.pread(source, files.META_BYTES, 0)
             finally:
                 os.close(source)
         except OSError as error:
             raise IndexDamaged(self._path, error.strerror or str(error)) from error
         finally:
             locks.close()
+        try:
+            after, _ = files.newest(pages, self._path)
+        except IndexDamaged:
+            os.close(fd)
+            raise
         return fd, seen, after - before
 
     def _open(self, fd: int, *, untouched: bool) -> tuple[Any, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from scalable_cas import Store
 from scalable_cas.caching import session
 from scalable_cas.errors import IndexDamaged
-from scalable_cas.storage import private_copy
+from scalable_cas.storage import netfs, private_copy
 from tests.concurrency.functions import quick, value
 from tests.support.processes import kill, run, start
 from tests.support.stores import forget_open_stores, overwrite, recorded
@@ -100,6 +100,16 @@ def test_no_place_for_temporary_files(stored, read_only, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert quick(1) == value(1)
+    assert quick.cache_info()[:2] == (1, 0)
+
+
+def test_an_image_that_nobody_writes_to_is_not_copied(stored, read_only, monkeypatch):
+    def never(*_args, **_options):
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(netfs, "file_system", lambda *_args: "squashfs")
+    monkeypatch.setattr(private_copy, "nameless_copy", never)
     assert quick(1) == value(1)
     assert quick.cache_info()[:2] == (1, 0)
 
