@@ -29,8 +29,9 @@ from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
 from scalable_cas.store.object_access import ObjectAccess
+from scalable_cas.store.publishing import Pending
 from scalable_cas.store.reader import make_reader
-from scalable_cas.store.writer import Pending, Writer
+from scalable_cas.store.writer import Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

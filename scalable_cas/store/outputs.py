@@ -27,7 +27,7 @@ from scalable_cas.keys.wrappers import DirType, FileType
 from scalable_cas.storage.outside import identities, open_below, open_folder
 from scalable_cas.store.checkout import Checkout, Stamp
 from scalable_cas.store.intake import Intake, take
-from scalable_cas.store.writer import Pending
+from scalable_cas.store.publishing import Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
