@@ -10,7 +10,7 @@ from scalable_cas.caching.run import Run
 from scalable_cas.errors import CodeChanged, StaleCodeWarning
 from scalable_cas.format.record import Record, told_version
 from scalable_cas.keys.call import seed_digest
-from scalable_cas.store import saying
+from scalable_cas.store import lifecycle, saying
 from scalable_cas.store.entry import MISS
 from scalable_cas.store.flight import Flight, Waiting, computing, wait_bound
 from scalable_cas.store.general import decode_checked_output, decode_mapped, decode_output, read_general
@@ -94,7 +94,8 @@ class CachedFunction(Attached):
         """A fault that nobody foresaw, or an error that was asked for: say so once, go on without a value."""
         if isinstance(error, (CodeChanged, StaleCodeWarning)):
             raise error
-        self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
+        if not lifecycle.is_ending():
+            self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
         return MISS
 
     def revive(self, store: StoreCore) -> None:

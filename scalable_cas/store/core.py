@@ -252,6 +252,8 @@ class StoreCore(ObjectAccess):
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
+        if lifecycle.is_ending() and not lifecycle.is_registered(self):
+            return  # it was closed under a thread that nobody waits for
         cause = saying.cause_of(error)
         if cause not in self._said:
             self._said.add(cause)
