@@ -10,9 +10,9 @@ from scalable_cas.caching.run import Run
 from scalable_cas.errors import CodeChanged, StaleCodeWarning
 from scalable_cas.format.record import Record, told_version
 from scalable_cas.keys.call import seed_digest
-from scalable_cas.store import saying
+from scalable_cas.store import lifecycle, saying
 from scalable_cas.store.entry import MISS
-from scalable_cas.store.flight import Waiting, wait_bound
+from scalable_cas.store.flight import Flight, Waiting, computing, wait_bound
 from scalable_cas.store.general import decode_checked_output, decode_mapped, decode_output, read_general
 from scalable_cas.store.telemetry import Counters
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from scalable_cas.caching.session import Session
     from scalable_cas.keys.call import CallKeyer
     from scalable_cas.store.core import StoreCore
-    from scalable_cas.store.flight import Flights
 
 BYPASS = "_cache_bypass"
 
@@ -96,7 +95,8 @@ class CachedFunction(Attached):
         """A fault that nobody foresaw, or an error that was asked for: say so once, go on without a value."""
         if isinstance(error, (CodeChanged, StaleCodeWarning)):
             raise error
-        self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
+        if not lifecycle.is_ending():
+            self.warn(f"{type(error).__name__}: {error}; the function runs without its cache")
         return MISS
 
     def revive(self, store: StoreCore) -> None:
@@ -152,35 +152,36 @@ class CachedFunction(Attached):
         """Nothing is stored: wait for whoever computes this key, or compute it."""
         store = session.store
         assert store is not None
-        flights, me = self._flights(store, rowkey, _thread())
-        if flights is not None:
+        flight, above = self._flight(store, rowkey, _thread()), computing.get()
+        try:
             waiting = None
-            while not flights.try_enter(rowkey, me):
-                waiting = waiting or self._waiting(flights, rowkey, found)
+            while flight is not None and not flight.try_enter():
+                waiting = waiting or self._waiting(flight, found)
                 pause = waiting.pause()
                 if pause is None:
-                    flights = None
+                    flight = None
                     break
                 clock.sleep(pause)
                 value = self._read(store, rowkey)
                 if value is not MISS:
                     return value
-            else:
-                value = self._read_again(store, rowkey, flights)
+            # it may have been published between our look and our entering
+            if flight is not None and (value := self._read(store, rowkey)) is not MISS:
+                return value
+            if session.remote is not None:
+                value = self._from_remote(session, rowkey)
                 if value is not MISS:
                     return value
-        if session.remote is not None:
-            value = self._from_remote(session, rowkey, flights)
-            if value is not MISS:
-                return value
-        try:
             run = Run(self, session, rowkey, args, kwargs, inputs, found)
-            result = self.function(*args, **kwargs)
-        except BaseException:
-            if flights is not None:
-                flights.leave(rowkey)
-            raise
-        return run.finish(result, flights)
+            computing.set((*above, rowkey))
+            return run.finish(self.function(*args, **kwargs))
+        finally:
+            try:
+                _leave(flight)
+            except BaseException:  # Ctrl-C before it began, or another time out of it: once more does no harm
+                _leave(flight)
+                raise
+            computing.set(above)
 
     async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """As `call` and `miss`, for a coroutine function: waiting never blocks the event loop."""
@@ -193,56 +194,67 @@ class CachedFunction(Attached):
             return await self.function(*args, **kwargs)
         key, args, kwargs, inputs, found = self.keyer.bind(args, kwargs, session.seed)
         rowkey = self.keyer.fnid + key
-        flights: Flights | None = None
-        if not bypass:
-            value = self._read(store, rowkey)
-            if value is not MISS:
-                return value
-            flights, me = self._flights(store, rowkey, asyncio.current_task())
-            waiting = None
-            while flights is not None and not flights.try_enter(rowkey, me):
-                waiting = waiting or self._waiting(flights, rowkey, found)
-                pause = waiting.pause()
-                if pause is None:
-                    flights = None
-                    break
-                await asyncio.sleep(pause)
+        flight: Flight | None = None
+        above = computing.get()
+        try:
+            if not bypass:
                 value = self._read(store, rowkey)
                 if value is not MISS:
                     return value
-            if flights is not None and (value := self._read_again(store, rowkey, flights)) is not MISS:
-                return value
-            if session.remote is not None:
-                value = await asyncio.to_thread(self._from_remote, session, rowkey, flights)
-                if value is not MISS:
+                task = _task()
+                flight = self._flight(store, rowkey, task)
+                waiting = None
+                while flight is not None and not flight.try_enter():
+                    waiting = waiting or self._waiting(flight, found)
+                    pause = waiting.pause()
+                    if pause is None:
+                        flight = None
+                        break
+                    await asyncio.sleep(pause)
+                    value = self._read(store, rowkey)
+                    if value is not MISS:
+                        return value
+                if flight is not None and (value := self._read(store, rowkey)) is not MISS:
                     return value
-        try:
+                if session.remote is not None:
+                    if task is not None:
+                        value = await asyncio.to_thread(self._from_remote, session, rowkey)
+                    else:
+                        value = self._from_remote(session, rowkey)
+                    if value is not MISS:
+                        return value
             run = Run(self, session, rowkey, args, kwargs, inputs, found, replace=bypass)
-            result = await self.function(*args, **kwargs)
-        except BaseException:
-            if flights is not None:
-                flights.leave(rowkey)
-            raise
-        return run.finish(result, flights)
+            computing.set((*above, rowkey))
+            return run.finish(await self.function(*args, **kwargs))
+        finally:
+            try:
+                _leave(flight)
+            except BaseException:  # as in `miss`
+                _leave(flight)
+                raise
+            computing.set(above)
 
-    def _waiting(self, flights: Flights, rowkey: bytes, found: Any) -> Waiting:
+    def _waiting(self, flight: Flight, found: Any) -> Waiting:
         if found is not None:
             found.let_go()  # it may take long
-        return Waiting(flights, rowkey, wait_bound(self._known_seconds))
+        return flight.waiting(wait_bound(self._known_seconds))
 
-    def _flights(self, store: StoreCore, rowkey: bytes, me: object) -> tuple[Flights | None, object]:
-        """Where to wait for others of this key, and as whom; None where nothing is stored, where ``me``
-        computes this very key already, and where the store cannot be used (it was closed, or removed with its
-        parents).
+    def _flight(self, store: StoreCore, rowkey: bytes, me: object) -> Flight | None:
+        """The way to compute a key once, or to wait for others who do; None where nothing is stored, where
+        this very key is computed further up already, and where the store cannot be used (it was closed, or
+        removed with its parents).
         """
         try:
             flights = store.flights if self.options.store else None
+            if flights is None or me is None:
+                return None
+            owner = flights.owner(rowkey)
+            if owner is not None and (owner == me or rowkey in computing.get()):
+                return None
+            return Flight(flights, rowkey, me, store.writer.visible)
         except Exception as error:  # noqa: BLE001 - the boundary again
             self.broken(error)
-            flights = None
-        if flights is not None and flights.owner(rowkey) == me:
-            flights = None
-        return flights, me
+            return None
 
     def _read(self, store: StoreCore, rowkey: bytes) -> Any:
         options = self.options
@@ -253,34 +265,18 @@ class CachedFunction(Attached):
         except Exception as error:  # noqa: BLE001 - the boundary of the hot path (decorator.py), for the calls that do not take it
             return self.broken(error)
 
-    def _read_again(self, store: StoreCore, rowkey: bytes, flights: Flights) -> Any:
-        """After we entered, which we undo if there is a value: it may have been published since our look."""
-        value: Any = None  # also if it raises
-        try:
-            value = self._read(store, rowkey)
-            return value
-        finally:
-            if value is not MISS:
-                flights.leave(rowkey)
-
-    def _from_remote(self, session: Session, rowkey: bytes, flights: Flights | None) -> Any:
+    def _from_remote(self, session: Session, rowkey: bytes) -> Any:
         """The value that the remote has, brought here first; `MISS` if it has none, or cannot be used."""
         store, remote = session.store, session.remote
         if store is None or remote is None or not self.options.store:
             return MISS
-        value: Any = None  # also if it raises
         try:
-            try:
-                there = remote.fetch(rowkey, self._known_seconds)
-            except Exception as error:  # noqa: BLE001 - the boundary again: the function runs without the remote
-                self.broken(error)
-                there = False
-            store.say()
-            value = self._read(store, rowkey) if there else MISS
-            return value
-        finally:
-            if value is not MISS and flights is not None:
-                flights.leave(rowkey)
+            there = remote.fetch(rowkey, self._known_seconds)
+        except Exception as error:  # noqa: BLE001 - the boundary again: the function runs without the remote
+            self.broken(error)
+            there = False
+        store.say()
+        return self._read(store, rowkey) if there else MISS
 
     def took(self, seconds: float) -> None:
         """Remember the longest run, which bounds how long others wait for one."""
@@ -307,7 +303,22 @@ class CachedFunction(Attached):
         return record
 
 
+def _leave(flight: Flight | None) -> None:
+    if flight is not None:
+        flight.leave()
+
+
 def _thread() -> int:
     import threading
 
     return threading.get_ident()
+
+
+def _task() -> object:
+    """The running task; None in a loop that is not asyncio's, whose tasks cannot be made to wait."""
+    import asyncio
+
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from scalable_cas.caching.calls import CachedFunction
     from scalable_cas.caching.session import Session
-    from scalable_cas.store.flight import Flights
 
 
 class Run:
@@ -56,14 +55,13 @@ class Run:
         self._record.ttl = cached.options.limit or 0
         self._since = clock.perf_counter()
 
-    def finish(self, result: Any, flights: Flights | None = None) -> Any:
+    def finish(self, result: Any) -> Any:
         """Store the result if it is to be stored; return it in any case."""
         record, cached, store = self._record, self._cached, self._store
         record.seconds = clock.perf_counter() - self._since
         record.created = clock.now_ns()
         cached.counters.spent += record.seconds
         cached.took(record.seconds)
-        stored = False
         try:
             if self._wanted(result):
                 options = cached.options
@@ -74,7 +72,6 @@ class Run:
                     result = save_mapped(store, record, result, replace=self._replace)
                 else:
                     store.save(record, encode(result), replace=self._replace)
-                stored = True
                 if self._remote is not None:
                     self._remote.stored(record.seconds)
         except NotStorable as error:
@@ -83,9 +80,6 @@ class Run:
             store.trouble(error, "; results are returned, but not stored")
         except Exception as error:  # noqa: BLE001 - the second half of the boundary (decorator.py): what fails here is the cache, never the function
             cached.broken(error)
-        finally:
-            if flights is not None and not stored:
-                flights.leave(record.rowkey)
         store.say()
         return result
 

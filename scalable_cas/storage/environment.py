@@ -14,7 +14,7 @@ LMDB's rules and what we do about them:
   other user;
 - creation is not atomic when the disk is full: a new environment is made in ``tmp/`` and renamed;
 - its writer lock waits for ever: writers take a lock of our own first, with a time limit
-  (`Environment.writing`);
+  (`write_lock.py`);
 - who may not write cannot be in its table of readers, and writers would use pages again that he reads: he
   reads a copy (`private_copy.py`).
 """
@@ -32,27 +32,21 @@ from scalable_cas.errors import IndexDamaged, StoreBusy, StoreReadOnly
 from scalable_cas.storage import environment_files as files
 from scalable_cas.storage import forking, netfs
 from scalable_cas.storage.locks import LockFile
+from scalable_cas.storage.write_lock import WRITE_WAIT, WRITER, WriteLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from scalable_cas.storage.private_copy import PrivateCopy
 
-#: A writer that cannot get the lock for this long computes without storing. A group commit takes
-#: milliseconds.
-WRITE_WAIT = 5.0
-#: A writer waits this many times as long while others get their turn. Sixteen threads that read through a
-#: remote at once, on a busy disk, needed more than once; so did eight processes on two overloaded cores.
-MOST_QUEUED = 12
+# bytes of the lock file: of those who have it open, and of whoever folds packs at the end of a process
+# (byte 1 is the `WriteLock`'s)
+_USERS, FOLDER = 0, 2
 
-# magic, version, address, map size; then two tables of 48 bytes, the last page, the transaction
-_USERS, _WRITER = 0, 1  # bytes of the lock file
-FOLDER = 2  # the same, for whoever folds packs at the end of a process
-
-
-#: What a bare read may raise (a grown map, stale readers); `Environment.reading` has the
+#: What a bare read may raise (a grown map, stale readers); `Environment.read` has the
 #: remedies. For the hot path, which cannot afford a context manager.
 READ_FAULT = lmdb.Error
 
@@ -68,15 +62,13 @@ class Environment:
         self.path = path
         self.read_only = read_only
         self.users = 0
-        self.mutex = threading.RLock()  # one writer per process at a time; held across forks
         self.locks = LockFile(f"{path}/users.lock")
+        self.lock = WriteLock(path, self.locks)
         self.db: dict[str, Any] = {}
         self.env: Any = None
         self.busy: list[None] = []  # an item for each thread that reads; append and pop are one step each
         self._inode = 0
         self._copy: PrivateCopy | None = None  # what is open, if it is read-only
-        self._depth = 0  # how often this process holds the right to write, one inside the other
-        self._turns = 0  # how often it has had it
 
     def open(self) -> None:
         """Check the files and open them.
@@ -92,10 +84,10 @@ class Environment:
                 files.check(self.path, alone=alone)
                 # py-lmdb opens its handles in a write transaction: without our lock, and its time limit, that
                 # would wait for ever, deaf to signals, for a process that was stopped inside one.
-                if not self._turn(WRITE_WAIT):
+                if not self.lock.turn(WRITE_WAIT):
                     raise StoreBusy(self.path, WRITE_WAIT)
                 self.env, self.db = files.open_files(self.path, read_only=False)
-                self.locks.release(_WRITER)
+                self.lock.give_back()
             except BaseException:
                 self.locks.close()
                 raise
@@ -106,7 +98,7 @@ class Environment:
         else:
             from scalable_cas.storage.private_copy import PrivateCopy  # only then
 
-            self._copy = PrivateCopy(self.path, _WRITER, WRITE_WAIT)
+            self._copy = PrivateCopy(self.path, WRITER, WRITE_WAIT)
             self.env, self.db = self._copy.env, self._copy.db
         self._inode = os.stat(f"{self.path}/data.mdb").st_ino
 
@@ -148,8 +140,7 @@ class Environment:
             self.env.close()
         self.env, self.db = None, {}
         self.locks.after_fork()
-        self.mutex = threading.RLock()
-        self._depth = 0
+        self.lock.after_fork()
 
     def is_current(self) -> bool:
         """Whether the file that is open is still the one at ``path`` (a store may be removed or rebuilt under
@@ -162,20 +153,34 @@ class Environment:
         except OSError:
             return False
 
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        """A read transaction. Never held across user code, decoding or network.
+    def read(self, work: Callable[[Any], Any]) -> Any:
+        """Run ``work`` on a read transaction and hand on what it returns. Never held across user code,
+        decoding or network. In one frame, as `WriteLock.run` is and why.
 
         Raises:
             IndexDamaged: LMDB found the file broken.
         """
-        self.busy.append(None)
         try:
-            transaction = self._begin_read()
-            try:
+            self.busy.append(None)  # within: Ctrl-C may follow it at once
+            with self._begin_read() as transaction:
+                return work(transaction)
+        except lmdb.Error as error:
+            self._give_up_after(error)
+            raise IndexDamaged(self.path, str(error)) from error
+        finally:
+            self.busy.pop()
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """A read transaction that lasts, for the collector.
+
+        Raises:
+            IndexDamaged: as `read`.
+        """
+        try:
+            self.busy.append(None)
+            with self._begin_read() as transaction:
                 yield transaction
-            finally:
-                transaction.abort()
         except lmdb.Error as error:
             self._give_up_after(error)
             raise IndexDamaged(self.path, str(error)) from error
@@ -196,93 +201,49 @@ class Environment:
             return self.env.begin()
         except lmdb.InvalidParameterError:
             # Another thread is exchanging the map at this moment, and holds the mutex while it does.
-            with self.mutex:
+            with self.lock.mutex:
                 return self.env.begin()
         except lmdb.ReadersFullError:  # killed readers leave their slots behind
             self.env.reader_check()
             return self.env.begin()
 
-    @contextmanager
-    def locked(self, seconds: float = WRITE_WAIT) -> Iterator[None]:
+    def locked(self, seconds: float = WRITE_WAIT) -> AbstractContextManager[None]:
         """The right to write, on this machine: our own lock, which comes before LMDB's and has a time limit.
 
         Raises:
             StoreBusy: another process keeps it for longer than ``seconds``.
             StoreReadOnly: the environment is read-only.
         """
-        if self.read_only:
-            raise StoreReadOnly(self.path, "it is read-only")
-        self._queue(seconds)
-        try:
-            if self._depth == 0 and not self._turn(seconds):
-                raise StoreBusy(self.path, seconds)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._turns += 1
-                    self.locks.release(_WRITER)
-        finally:
-            self.mutex.release()
+        self._require_writable()
+        return self.lock.held(seconds)
 
-    def _queue(self, seconds: float) -> None:
-        """Take the mutex. The time limit is for neighbours that were stopped; threads of our own that get
-        their turn one after the other, each with a commit to the disk, are no reason to give up, nor is one
-        that waits for neighbours who do.
-        """
-        for _ in range(MOST_QUEUED):
-            before = self._turns, self._written()
-            if self.mutex.acquire(timeout=seconds):
-                return
-            if before == (self._turns, self._written()):
-                break
-        raise StoreBusy(self.path, seconds)
-
-    def _turn(self, seconds: float) -> bool:
-        """Take the lock between processes; False if a neighbour keeps it. As in `_queue`, those that write
-        one after the other are no reason to give up.
-        """
-        for _ in range(MOST_QUEUED):
-            written = self._written()
-            if self.locks.exclusive_within(_WRITER, seconds):
-                return True
-            if written == self._written():
-                break
-        return False
-
-    def _written(self) -> int:
-        """When anybody committed last."""
-        try:
-            return os.stat(f"{self.path}/data.mdb").st_mtime_ns
-        except OSError:  # not there yet, or no longer: whoever opens or uses it says so
-            return 0
-
-    @contextmanager
-    def writing(self, seconds: float = WRITE_WAIT) -> Iterator[Any]:
-        """A write transaction: committed and synced at the end of the block, undone if the block raises.
+    def write(self, work: Callable[[Any], Any], seconds: float = WRITE_WAIT) -> Any:
+        """Run ``work`` in a write transaction, committed and synced when it returns, undone if it raises, and
+        hand on what it returns.
 
         Raises:
             StoreBusy, StoreReadOnly: as `locked`; also StoreReadOnly when the disk is full.
             MapGrown: nothing was written, and there is room now.
             IndexDamaged: LMDB found the file broken.
         """
-        with self.locked(seconds):
+        self._require_writable()
+
+        def commit() -> Any:
             try:
-                transaction = self._begin_write()
-                try:
-                    yield transaction
-                except BaseException:
-                    transaction.abort()
-                    raise
-                transaction.commit()
+                with self._begin_write() as transaction:
+                    return work(transaction)
             except lmdb.MapFullError as error:
                 self._grow()
                 raise MapGrown(self.path, "its map was full and has been enlarged; try again") from error
             except lmdb.Error as error:
                 self._give_up_after(error)
                 raise files.translated(error, self.path) from error
+
+        return self.lock.run(commit, seconds)
+
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise StoreReadOnly(self.path, "it is read-only")
 
     def _begin_write(self) -> Any:
         if self.env is None:  # a thread of ours that is late
@@ -294,7 +255,7 @@ class Environment:
             return self.env.begin(write=True)
 
     def _adopt(self) -> None:
-        with self.mutex:
+        with self.lock.mutex:
             self.env.set_mapsize(0)  # take over the size that another process gave the file
 
     def _grow(self) -> None:

@@ -39,8 +39,8 @@ def prepare(environments: Sequence[Environment], patience: float) -> None:
     """Before a fork: wait for writers, ``patience`` seconds for each, and for readers."""
     global _interval
     for environment in environments:
-        if environment.mutex.acquire(timeout=patience):
-            _held.append(environment.mutex)
+        if environment.lock.mutex.acquire(timeout=patience):
+            _held.append(environment.lock.mutex)
     if not environments or threading.active_count() == 1:
         return
     _interval = sys.getswitchinterval()

@@ -18,6 +18,7 @@ from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.storage import environment as environments
 from scalable_cas.storage import environment_files
+from scalable_cas.storage.write_lock import WRITE_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,9 +86,14 @@ class Index:
     # --- reading ---------------------------------------------------------------------------------------
 
     def _get(self, database: str, key: bytes) -> bytes | None:
-        with self.environment.reading() as transaction:
-            found: bytes | None = transaction.get(key, db=self.environment.db[database])
-            return found
+        return self._rows(database, (key,))[0]
+
+    def _rows(self, database: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        handle = self.environment.db[database]
+        found: list[bytes | None] = self.environment.read(
+            lambda transaction: [transaction.get(key, db=handle) for key in keys]
+        )
+        return found
 
     def meta(self, name: str) -> bytes | None:
         """A meta row."""
@@ -113,15 +119,15 @@ class Index:
 
     def entry(self, rowkey: bytes) -> tuple[bytes | None, Record | None]:
         """The ref's row and the record of an entry, as they were in one moment."""
-        with self.environment.reading() as transaction:
-            row: bytes | None = transaction.get(rowkey, db=self.environment.db["refs"])
-            found = transaction.get(rowkey, db=self.environment.db["records"])
+        tables = self.environment.db["refs"], self.environment.db["records"]
+        row, found = self.environment.read(
+            lambda transaction: [transaction.get(rowkey, db=table) for table in tables]
+        )
         return row, records.unpack(found) if found else None
 
     def object_row(self, oid: bytes) -> rows.ObjectRow | None:
         """What is known of an object's place, or None."""
-        found = self._get("objects", oid)
-        return rows.object_row(found)
+        return rows.object_row(self._get("objects", oid))
 
     def file(self, key: bytes) -> bytes | None:
         """The row of an input file that was read; its tag is the reader's to check."""
@@ -130,22 +136,17 @@ class Index:
     def object_rows(self, oids: Sequence[bytes]) -> dict[bytes, rows.ObjectRow]:
         """The rows of those of some objects that are known here and can be read."""
         found = {}
-        with self.environment.reading() as transaction:
-            get, database = transaction.get, self.environment.db["objects"]
-            for oid in oids:
-                row = get(oid, db=database)
-                if row is not None:
-                    with suppress(MalformedObject):
-                        found[oid] = rows.ObjectRow(row)
+        for oid, row in zip(oids, self._rows("objects", oids), strict=True):
+            if row is not None:
+                with suppress(MalformedObject):
+                    found[oid] = rows.ObjectRow(row)
         return found
 
     def object_data(self, oids: Sequence[bytes]) -> list[bytes | None]:
         """The rows of some objects as they are kept; None for one that is not known. For those who read a
         thousand at once.
         """
-        with self.environment.reading() as transaction:
-            get, database = transaction.get, self.environment.db["objects"]
-            return [get(oid, db=database) for oid in oids]
+        return self._rows("objects", oids)
 
     def pins(self) -> set[bytes]:
         """The pinned row keys (40 bytes) and object names (32 bytes)."""
@@ -161,36 +162,41 @@ class Index:
         return {fnid: name.decode("utf-8", "surrogatepass") for fnid, name in self.scan("functions")}
 
     def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield the rows whose keys start with ``prefix``, in key order. Rows that change meanwhile appear in
+        """Yield the rows whose keys start with ``prefix``, in key order; those that change meanwhile in
         either state.
         """
         start = prefix
         while True:
-            batch: list[tuple[bytes, bytes]] = []
-            with (
-                self.environment.reading() as transaction,
-                transaction.cursor(db=self.environment.db[database]) as cursor,
-            ):
-                if start and not cursor.set_range(start):
-                    return
-                if not start and not cursor.first():
-                    return
-                for key, value in cursor:
-                    if not key.startswith(prefix) or len(batch) == BATCH:
-                        break
-                    batch.append((key, value))
+            batch = self._batch(database, prefix, start)
             yield from batch
             if len(batch) < BATCH:
                 return
             start = batch[-1][0] + b"\0"
 
+    def _batch(
+        self, database: str, prefix: bytes, start: bytes, most: int = BATCH
+    ) -> list[tuple[bytes, bytes]]:
+        """The first rows from ``start`` on whose keys start with ``prefix``."""
+
+        def find(transaction: Any) -> list[tuple[bytes, bytes]]:
+            batch: list[tuple[bytes, bytes]] = []
+            with transaction.cursor(db=self.environment.db[database]) as cursor:
+                if not (cursor.set_range(start) if start else cursor.first()):
+                    return batch
+                for key, value in cursor:
+                    if not key.startswith(prefix) or len(batch) == most:
+                        break
+                    batch.append((key, value))
+            return batch
+
+        found: list[tuple[bytes, bytes]] = self.environment.read(find)
+        return found
+
     def view_rows(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Rows of the table of remotes' views, one for each key."""
-        database = self.environment.db.get("views")
-        if database is None:  # an index that we may not write, from before there was that table
+        if "views" not in self.environment.db:  # an index that we may not write, from before that table
             return [None] * len(keys)
-        with self.environment.reading() as transaction:
-            return [transaction.get(key, db=database) for key in keys]
+        return self._rows("views", keys)
 
     def scan_views(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """`scan` of the table of remotes' views."""
@@ -198,33 +204,29 @@ class Index:
 
     def view_key(self, least: bytes) -> bytes:
         """The first key of that table that is not less than ``least``; b"" if there is none."""
-        database = self.environment.db.get("views")
-        if database is None:
-            return b""
-        with self.environment.reading() as transaction, transaction.cursor(db=database) as cursor:
-            return bytes(cursor.key()) if cursor.set_range(least) else b""
+        batch = self._batch("views", b"", least, 1) if "views" in self.environment.db else []
+        return batch[0][0] if batch else b""
 
     def count(self, database: str) -> int:
         """How many rows a table has."""
-        with self.environment.reading() as transaction:
-            entries: int = transaction.stat(self.environment.db[database])["entries"]
-            return entries
+        handle = self.environment.db[database]
+        entries: int = self.environment.read(lambda transaction: transaction.stat(handle)["entries"])
+        return entries
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    def write(self, change: Callable[[Changes], Any], seconds: float = environments.WRITE_WAIT) -> Any:
+    def write(self, change: Callable[[Changes], Any], seconds: float = WRITE_WAIT) -> Any:
         """Run ``change`` in one transaction, committed and synced when it returns, and hand on what it
         returns.
 
         It is run again from the start if the map had to grow.
 
         Raises:
-            StoreBusy, StoreReadOnly, IndexDamaged: as `Environment.writing`.
+            StoreBusy, StoreReadOnly, IndexDamaged: as `Environment.write`.
         """
         for _ in range(8):  # each time the map doubles; eight times is a factor of 256
             try:
-                with self.environment.writing(seconds) as transaction:
-                    return change(Changes(self, transaction))
+                return self.environment.write(lambda transaction: change(Changes(self, transaction)), seconds)
             except environments.MapGrown:
                 continue
         raise IndexDamaged(self.path, "its map is full however often it grows")

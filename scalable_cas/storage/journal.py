@@ -68,7 +68,7 @@ class Journal:
                 if self._fd < 0 or self._written > ROLL_BYTES:
                     self._begin()
                 fs.append(self._fd, self.path, (data,), sync=sync)
-            except (ScalableCasError, OSError):
+            except BaseException:
                 self.close()  # the end, or the head, may be torn: go on in another segment
                 raise
             self._written += len(data)

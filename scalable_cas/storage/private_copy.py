@@ -16,7 +16,7 @@ import os
 import tempfile
 
 from scalable_cas import clock
-from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreBusy
+from scalable_cas.errors import IndexDamaged, ScalableCasError, StoreBusy, StoreReadOnly
 from scalable_cas.storage import environment_files as files
 from scalable_cas.storage import fs
 from scalable_cas.storage.faults import unwritable
@@ -78,6 +78,8 @@ class PrivateCopy:
                 pages = os.pread(source, files.META_BYTES, 0)
             finally:
                 os.close(source)
+        except PermissionError as error:  # somebody else's
+            raise StoreReadOnly(self._path, error.strerror or str(error), cannot="read") from error
         except OSError as error:
             raise IndexDamaged(self._path, error.strerror or str(error)) from error
         finally:

@@ -29,8 +29,9 @@ from scalable_cas.store.flight import Flights
 from scalable_cas.store.known_files import KnownFiles
 from scalable_cas.store.notes import Notes
 from scalable_cas.store.object_access import ObjectAccess
+from scalable_cas.store.publishing import Pending
 from scalable_cas.store.reader import make_reader
-from scalable_cas.store.writer import Pending, Writer
+from scalable_cas.store.writer import Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from scalable_cas.codecs.base import Encoded
     from scalable_cas.storage.index import Changes, Index
-    from scalable_cas.store.writer import Object
+    from scalable_cas.store.publishing import Object
 
 #: A function that took this long has its result written before the call returns (CONTRACT 2).
 SLOW_SECONDS = 0.1
@@ -253,6 +254,8 @@ class StoreCore(ObjectAccess):
         """Report a fault of the cache: one `CacheWarning` per cause and process. Kept back on our own threads
         until a caller can be told.
         """
+        if lifecycle.is_ending() and not lifecycle.is_registered(self):
+            return  # it was closed under a thread that nobody waits for
         cause = saying.cause_of(error)
         if cause not in self._said:
             self._said.add(cause)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scalable_cas.store.core import StoreCore
+    from scalable_cas.store.publishing import Pending
     from scalable_cas.store.telemetry import Counters
     from scalable_cas.store.terms import Terms
-    from scalable_cas.store.writer import Pending
 
     Decode = Callable[..., Any]
 

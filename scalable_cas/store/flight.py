@@ -16,12 +16,17 @@ from __future__ import annotations
 
 import os
 import threading
+from contextvars import ContextVar
 from struct import Struct
 
 from scalable_cas import clock
 from scalable_cas.errors import StoreReadOnly
 from scalable_cas.storage import fs
 from scalable_cas.storage.locks import LockFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PID = Struct("<I")
 # of four bytes: one page table of owners' ids; two keys in one slot only cost a wrong guess about "stopped"
@@ -35,6 +40,9 @@ FILES = 16
 #: ms late.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 _STOPPED_AFTER = 2.0  # seconds of waiting after which we look whether the owner is stopped
+#: The keys that are being computed further up, also where a task or a thread is started in between that gets
+#: a copy of the context: to wait there for the result would be to wait for oneself.
+computing: ContextVar[tuple[bytes, ...]] = ContextVar("computing", default=())
 _SHORTEST_BOUND, _LONGEST_BOUND, _UNKNOWN_BOUND = 60.0, 24 * 3600.0, 3600.0
 
 
@@ -125,6 +133,33 @@ class Flights:
 
 def _place(rowkey: bytes) -> int:
     return _FIRST_LOCK + int.from_bytes(rowkey[8:13], "little")
+
+
+class Flight:
+    """The part of one caller, at one key: to enter, or to wait, and to leave in any case. ``coming``: results
+    on their way to the files, by key.
+    """
+
+    __slots__ = ("_coming", "_flights", "_me", "_rowkey")
+
+    def __init__(self, flights: Flights, rowkey: bytes, me: object, coming: Mapping[bytes, object]) -> None:
+        self._flights = flights
+        self._rowkey = rowkey
+        self._me = me
+        self._coming = coming
+
+    def try_enter(self) -> bool:
+        """As `Flights.try_enter`."""
+        return self._flights.try_enter(self._rowkey, self._me)
+
+    def waiting(self, bound: float) -> Waiting:
+        """The pauses of this caller, if it could not enter."""
+        return Waiting(self._flights, self._rowkey, bound)
+
+    def leave(self) -> None:
+        """Give the key back if this caller has it. With a result on its way, those who write that do."""
+        if self._flights.owner(self._rowkey) == self._me and self._rowkey not in self._coming:
+            self._flights.leave(self._rowkey)
 
 
 class Waiting:

@@ -23,7 +23,7 @@ from scalable_cas.format import record as records
 from scalable_cas.format import rows
 from scalable_cas.store import trust
 from scalable_cas.store.arrivals import Arrivals
-from scalable_cas.store.writer import ref_row
+from scalable_cas.store.publishing import ref_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

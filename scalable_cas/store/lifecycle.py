@@ -16,6 +16,7 @@ _open: set[StoreCore] = set()
 _forgetters: list[Callable[[], None]] = []
 _hooked = False
 _hooked_early = False
+_ending = False
 _finalizer_of = 0  # the process whose multiprocessing finalizer we set up
 
 
@@ -92,8 +93,17 @@ def is_registered(store: StoreCore) -> bool:
 
 def close_all() -> None:
     """Close every open store: at exit."""
+    global _ending
+    _ending = True
     for store in list(_open):
         store.close()
+
+
+def is_ending() -> bool:
+    """Whether the stores were closed because the process ends: what is called after that, by earlier exit
+    handlers and threads that nobody waits for, runs without a cache, and that is nobody's fault.
+    """
+    return _ending
 
 
 def flush_all(root: str) -> None:
@@ -111,6 +121,8 @@ def on_fork(forget: Callable[[], None]) -> None:
 
 
 def _after_fork() -> None:
+    global _ending
+    _ending = False
     for store in list(_open):
         store.after_fork()
     _open.clear()

@@ -29,7 +29,7 @@ from scalable_cas.storage.outside import identities, open_below, open_folder
 from scalable_cas.store import strangers
 from scalable_cas.store.checkout import Checkout, Stamp
 from scalable_cas.store.intake import Intake, take
-from scalable_cas.store.writer import Pending
+from scalable_cas.store.publishing import Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -186,8 +186,8 @@ def make_reader(store: StoreCore) -> Callable[[bytes, Counters, int | None], Any
         if rowkey in pending:
             return read_pending(store, rowkey, counters, limit)
         seen, row = current, None
-        enter(None)
         try:
+            enter(None)  # within: Ctrl-C may follow it at once
             transaction = begin(database)
             if (snapshot := transaction.id()) != seen.snapshot:
                 seen = current = Seen(snapshot)

@@ -16,8 +16,8 @@ from scalable_cas.format.header import CHUNKED, HEADER_BYTES, Header
 from scalable_cas.format.pack import read_table
 from scalable_cas.storage.journal import SegmentFault
 from scalable_cas.storage.reading import own_header
+from scalable_cas.store.publishing import ref_row
 from scalable_cas.store.trust import signer_of_origin
-from scalable_cas.store.writer import ref_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,11 +22,10 @@ from contextlib import suppress
 
 from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
-from scalable_cas.format import numbering, rows
-from scalable_cas.format.record import tombstone
 from scalable_cas.storage import fs
-from scalable_cas.storage.environment import WRITE_WAIT
+from scalable_cas.storage.write_lock import WRITE_WAIT
 from scalable_cas.store import lifecycle
+from scalable_cas.store.publishing import publish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from scalable_cas.storage.index import Changes
     from scalable_cas.storage.loose import Placed
     from scalable_cas.store.core import StoreCore
-    from scalable_cas.store.intake import Intake
+    from scalable_cas.store.publishing import Pending
 
 INTERVAL = 0.05  # seconds that a result may wait: half of what the contract promises
 THREAD_INTERVAL = 0.06  # the thread leaves the caller a moment to come first
@@ -48,32 +47,6 @@ IMPATIENCE = 0.05
 PACK_LEAST = 32
 LARGEST_QUEUE = 8 << 20  # bytes of content held in memory
 
-# kind, name, content, size in bytes of the numbers in it
-Object = tuple[int, bytes, "bytes | bytearray | memoryview", int]
-
-
-class Pending:
-    """A result that is visible here and not yet written. ``objects`` in write order, children first; the last
-    one is the root. ``intake``: more objects of it, which are in their places already. ``replaces``: the user
-    wants what was stored before to be gone. ``packed``: the record, which must not change any more.
-
-    Raises:
-        NotStorable: the record cannot be packed. In a batch it would take the others with it.
-    """
-
-    __slots__ = ("bytes", "intake", "objects", "packed", "record", "replaces", "since")
-
-    def __init__(
-        self, record: Record, objects: list[Object], intake: Intake | None = None, *, replaces: bool = False
-    ) -> None:
-        self.record = record
-        self.packed = numbering.pack_unnumbered(record)
-        self.replaces = replaces
-        self.objects = objects
-        self.intake = intake
-        self.bytes = record.total
-        self.since = clock.monotonic()
-
 
 class Writer:
     """The queue of one store and the thread that empties it."""
@@ -86,7 +59,10 @@ class Writer:
         self._committed = -INTERVAL  # when the last commit ended; monotonic seconds
         self._mutex = threading.Lock()  # for the queue; held for nanoseconds
         self._commit_lock = threading.RLock()
-        self._wake = threading.Event()
+        # Taken by the thread that writes, given by whoever wakes it. An `Event` has a lock of its own that it
+        # takes in Python code: Ctrl-C inside leaves that taken, and the next result waits for ever.
+        self._wake = threading.Lock()
+        self._wake.acquire()
         self._at_once = lifecycle.is_pool_worker()
         self._thread: threading.Thread | None = None
         self._unsynced: set[str] = set()
@@ -100,19 +76,28 @@ class Writer:
         """Queue a result; with ``now`` it is in the files when this returns. Of a store that cannot be
         written `StoreCore.trouble` is told.
         """
-        with self._mutex:
-            self.visible[item.record.rowkey] = item
-            self._queue.append(item)
-            self._bytes += item.bytes
-            length, oldest = len(self._queue), self._queue[0].since
-        burst = item.since - self._committed < INTERVAL
-        full = length >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - oldest > INTERVAL
-        if now or full or not burst or self._at_once:
-            self.flush()
-        elif length == 1 or self._thread is None:
+        try:
+            with self._mutex:
+                self.visible[item.record.rowkey] = item
+                self._queue.append(item)
+                self._bytes += item.bytes
+                length, oldest = len(self._queue), self._queue[0].since
+            burst = item.since - self._committed < INTERVAL
+            full = length >= LONGEST_QUEUE or self._bytes > LARGEST_QUEUE or item.since - oldest > INTERVAL
+            if now or full or not burst or self._at_once:
+                self.flush()
+            elif length == 1 or self._thread is None:
+                self._hand_over()
+        except BaseException:  # Ctrl-C: others may wait for what is queued
+            self._hand_over()
+            raise
+
+    def _hand_over(self) -> None:
+        """Have the thread write what is queued."""
+        if self._queue:
             if self._thread is None:
                 self._start()
-            self._wake.set()
+            self._call()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="scalable-cas-writer", daemon=True)
@@ -123,10 +108,13 @@ class Writer:
         else:
             self._thread = thread
 
+    def _call(self) -> None:
+        with suppress(RuntimeError):  # it was woken already
+            self._wake.release()
+
     def _run(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            self._wake.acquire()
             # A caller in a burst writes by itself; the two would only fight for the interpreter.
             while not self._closing and (left := self._patience()) is not None:
                 if left > 0:
@@ -154,18 +142,37 @@ class Writer:
 
         A failure is reported once, through `StoreCore.trouble`, and the results stay uncached.
         """
+        batch: list[Pending] = []
         with self._commit_lock:
-            with self._mutex:
-                batch, self._queue, self._bytes = self._queue, [], 0
-            if not batch and not (notes and self._store.notes.pending()):
-                return
             try:
-                self._commit(batch)
-            except (ScalableCasError, OSError, MemoryError) as error:
-                self._store.trouble(error, "; results are returned, but not stored")
-            finally:
-                self._committed = clock.monotonic()
+                with self._mutex:
+                    batch, self._queue, self._bytes = self._queue, [], 0
+                if batch or (notes and self._store.notes.pending()):
+                    self._write(batch)
+                    self._let_go(batch)
+            except Exception:
                 self._let_go(batch)
+                raise
+            except (
+                BaseException
+            ):  # Ctrl-C: the functions have run, and others may wait for what they returned
+                self._take_back(batch)
+                raise
+
+    def _write(self, batch: list[Pending]) -> None:
+        try:
+            self._commit(batch)
+        except (ScalableCasError, OSError, MemoryError) as error:
+            self._store.trouble(error, "; results are returned, but not stored")
+        finally:
+            self._committed = clock.monotonic()
+
+    def _take_back(self, batch: list[Pending]) -> None:
+        """Leave a batch to the thread. What it has in the files already is found there."""
+        with self._mutex:
+            self._queue[:0] = batch
+            self._bytes += sum(item.bytes for item in batch)
+        self._hand_over()
 
     def _let_go(self, batch: list[Pending]) -> None:
         rowkeys = [item.record.rowkey for item in batch]
@@ -181,7 +188,7 @@ class Writer:
             batch, self._queue, self._bytes = self._queue, [], 0
         self._let_go(batch)
         self._closing = True
-        self._wake.set()
+        self._call()
 
     def _commit(self, batch: list[Pending]) -> None:
         store = self._store
@@ -306,79 +313,8 @@ class Writer:
         """Sync and stop the thread."""
         self._closing = True
         self.sync()
-        self._wake.set()
+        self._call()
         if self._packed:
             from scalable_cas.store.folding import fold_at_close  # only then
 
             fold_at_close(self._store)
-
-
-def publish(
-    store: StoreCore, changes: Changes, batch: list[Pending], placed: dict[bytes, Placed], epoch: int
-) -> list[Record]:
-    """Under the write lock: journal and rows of a batch whose objects are in place. Keeps I2 and I4. Returns
-    tombstones for the journal, once this is committed.
-
-    `reindex` falls back on what a key's last record replaced, where its object is not there: the record may
-    never have taken effect. Not beyond a tombstone; so one gets between what the user had computed anew and
-    what was there, which may have been wrong. Before the commit it would take away what still stands.
-    """
-    stones: list[Record] = []
-    replaced = [
-        item.record for item in batch if item.replaces and changes.ref(item.record.rowkey) is not None
-    ]
-    if replaced:
-        before = changes.next_number("sequence")
-        stones = [tombstone(r.rowkey, r.function, created=r.created, sequence=before) for r in replaced]
-    sequence = changes.next_number("sequence") if batch else 0
-    number = numbering.pack_number(sequence)
-    # of one that was there and has been named in this epoch, the row is as it would be
-    objects = {oid: place.row(epoch) for oid, place in placed.items() if place.epoch != epoch}
-    refs: dict[bytes, bytes] = {}
-    packed: dict[bytes, bytes] = {}
-    for item in sorted(batch, key=lambda item: item.record.rowkey):  # once for both tables
-        record = item.record
-        record.sequence = sequence
-        _, oid, root, _ = item.objects[-1]
-        rowkey = record.rowkey
-        packed[rowkey] = numbering.numbered(item.packed, number)
-        refs[rowkey] = ref_row(store.secret, record, placed[oid], root)
-    if batch:
-        for table, items in (("objects", objects), ("refs", refs), ("records", packed)):
-            changes.put_sorted(table, items)
-        if store.outbox:  # in the same transaction: what a killed process stored is sent by the next one
-            changes.put_sorted("views", dict.fromkeys((store.outbox + rowkey for rowkey in refs), b""))
-        changes.name_functions({item.record.fnid: item.record.function for item in batch})
-        store.journal.append(list(packed.values()), sync=store.strict)
-    store.notes.write(changes)
-    return stones
-
-
-def ref_row(
-    secret: bytes,
-    record: Record,
-    place: Placed,
-    content: bytes | bytearray | memoryview | None,
-    flags: int = 0,
-    signer: bytes = b"",
-) -> bytes:
-    """The index row of an entry whose root object is at ``place``; small content is copied into it, None is
-    not. ``signer``: as in `rows.pack_ref`.
-    """
-    copied = content is not None and len(content) <= rows.INLINE_BYTES
-    return rows.pack_ref(
-        record.rowkey,
-        secret,
-        flags=flags | (rows.PACKED if place.pack else 0),
-        codec=record.codec,
-        kind=record.kind,
-        created=record.created,
-        seconds=record.seconds,
-        size=record.size,
-        inode=place.inode,
-        changed=place.changed,
-        oid=record.oid,
-        inline=bytes(content) if copied and content is not None else None,
-        code=rows.code_mark(record.code),
-        signer=signer,
-    )

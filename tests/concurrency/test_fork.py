@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from tests.support.processes import run
+from tests.support.processes import finish, run, start
 from tests.support.stores import assert_whole, entry_keys
 
 PRELUDE = """
@@ -295,7 +295,9 @@ if __name__ == "__main__":
 
 
 def test_calls_at_the_very_end_of_a_process(store_path):
-    """Exit handlers that run after the stores were closed: the function runs, without its cache."""
+    """Exit handlers that run after the stores were closed: the function runs, without its cache, and nobody is told
+    of a store that was closed.
+    """
     out = run(
         """
 import atexit
@@ -304,13 +306,13 @@ atexit.register(lambda: print(quick(1) == value(1), quick(2) == value(2)))
 quick(1)
 """,
         store=store_path,
-        PYTHONWARNINGS="ignore",
+        PYTHONWARNINGS="error",
     )
     assert out == "True True\n"
 
 
 def test_a_daemon_thread_at_the_end_of_a_process(store_path):
-    run(
+    child = start(
         """
 import threading, time
 from tests.concurrency.functions import quick, value
@@ -323,6 +325,6 @@ threading.Thread(target=work, daemon=True).start()
 time.sleep(0.3)
 """,
         store=store_path,
-        PYTHONWARNINGS="ignore",
     )
+    assert finish(child) == (0, "", "")
     assert_whole(store_path)

@@ -244,6 +244,37 @@ def test_a_call_of_the_same_key_inside_itself_does_not_wait_for_itself(store_pat
     assert len(runs.lines()) == 3
 
 
+@pytest.mark.parametrize("between", ["gather", "task", "thread"])
+def test_nor_does_one_in_a_task_or_a_thread_that_was_started_inside(store_path, runs, between):
+    @cacheable
+    async def work(n):
+        note(n)
+        if len(runs.lines()) > 1:
+            return value(n)
+        if between == "gather":
+            return (await asyncio.gather(work(n), work(n)))[0]
+        if between == "task":
+            return await asyncio.create_task(work(n))
+        return await asyncio.to_thread(asyncio.run, work(n))
+
+    assert asyncio.run(asyncio.wait_for(work(1), 10)) == value(1)
+    assert asyncio.run(work(1)) == value(1)
+    assert len(runs.lines()) <= 3
+
+
+def test_a_coroutine_in_a_loop_that_is_not_asyncios(store_path, runs):
+    @cacheable
+    async def work(n):
+        note(n)
+        return value(n)
+
+    for _ in range(2):
+        with pytest.raises(StopIteration) as end:
+            work(1).send(None)
+        assert end.value.value == value(1)
+    assert runs.lines() == ["1"]
+
+
 def test_slow_is_a_run_each_without_a_cache(store_path, runs, monkeypatch):
     """What the other tests count on: the function does note its runs."""
     monkeypatch.setenv("SCALABLE_CACHE", "off")

@@ -17,11 +17,20 @@ from tests.support.stores import assert_whole, entry_keys, forget_open_stores, q
 HOLD = """
 import os, signal, sys
 from scalable_cas import Store
+
+def hold(*_):
+    print("inside", flush=True)
+    sys.stdin.readline()
+
 with Store.init(os.environ["SCALABLE_CACHE_DIR"]) as store:
-    with store.index.environment.{how}:
-        print("inside", flush=True)
-        sys.stdin.readline()
+    environment = store.index.environment
+    {how}
 """
+
+
+READING = "environment.read(hold)"
+WRITING = "environment.write(hold)"
+LOCKED = "with environment.locked(): hold()"
 
 
 def holder(store_path, how):
@@ -33,7 +42,7 @@ def holder(store_path, how):
 def test_a_process_that_is_stopped_inside_the_write_lock(store_path):
     """The first write waits some seconds; after that nobody waits for it again and again."""
     quick(1)
-    child = holder(store_path, "writing()")
+    child = holder(store_path, WRITING)
     try:
         os.kill(child.pid, signal.SIGSTOP)
         since = time.monotonic()
@@ -64,7 +73,7 @@ def test_a_process_that_begins_while_another_is_stopped_inside_the_write_lock(st
     """It cannot open the index; it computes, and waits for that but once."""
     quick(1)
     forget_open_stores()
-    child = holder(store_path, "writing()")
+    child = holder(store_path, WRITING)
     try:
         os.kill(child.pid, signal.SIGSTOP)
         since = time.monotonic()
@@ -116,7 +125,7 @@ def test_neighbours_that_write_all_the_time_are_no_stopped_neighbour(store_path,
 def test_a_process_that_is_killed_inside_the_write_lock(store_path):
     quick(1)
     forget_open_stores()
-    for how in ("writing()", "locked()"):
+    for how in (WRITING, LOCKED):
         child = holder(store_path, how)
         kill(child)
         since = time.monotonic()
@@ -133,7 +142,7 @@ def test_killed_readers_leave_no_trace(store_path):
     quick(1)
     forget_open_stores()
     for _ in range(3):
-        kill(holder(store_path, "reading()"))
+        kill(holder(store_path, READING))
     with Store.open(store_path) as store:
         assert store.index.environment.env.reader_check() == 0
         for n in range(300):
@@ -148,7 +157,7 @@ def test_killed_readers_leave_no_trace(store_path):
 def test_a_stopped_reader_holds_nobody_up(store_path):
     quick(1)
     forget_open_stores()
-    child = holder(store_path, "reading()")
+    child = holder(store_path, READING)
     try:
         os.kill(child.pid, signal.SIGSTOP)
         since = time.monotonic()
@@ -231,7 +240,7 @@ def test_names_of_any_length(store_path):
 
 
 def test_a_writer_lock_that_is_busy_for_a_moment_costs_nothing(store_path):
-    child = holder(store_path, "locked()")
+    child = holder(store_path, LOCKED)
     try:
         with recorded() as texts:
             child.stdin.write("\n")

@@ -76,8 +76,9 @@ def test_a_broken_record_is_a_damaged_index(store):
     put(store, "m.f", "x")
     (row,) = entries(store)
     database = store.index.environment.db["records"]
-    with store.index.environment.writing() as transaction:
-        transaction.put(row.record.rowkey, b"\xc1", db=database)
+    store.index.environment.write(
+        lambda transaction: transaction.put(row.record.rowkey, b"\xc1", db=database)
+    )
     with pytest.raises(IndexDamaged, match="reindex"):
         list(entries(store))
 

@@ -50,8 +50,8 @@ def test_a_run_without_lookups_is_none(store):
 @pytest.mark.parametrize("row", [b"", b"\xc1", b"\x01", b"\x80", b"\x81\xa9functions\x01"])
 def test_a_row_that_cannot_be_read_does_not_end_the_report(store, row):
     count(store, "run", "1", 100, f=(1, 0, 0.0, 0.0))
-    with store.index.environment.writing() as transaction:
-        transaction.put(b"bad/1", row, db=store.index.environment.db["runs"])
+    runs = store.index.environment.db["runs"]
+    store.index.environment.write(lambda transaction: transaction.put(b"bad/1", row, db=runs))
     assert make_report(store).total.hits == 1
 
 
