@@ -10,7 +10,7 @@ from scalable_cas.store.entry import MISS
 from scalable_cas.store.trust import trust_list
 from tests.support.stores import recorded
 
-from .conftest import User, read, save
+from .conftest import FUNCTION, KEY, User, read, save
 
 OLD, NEW = 10**18, 11 * 10**17
 
@@ -100,23 +100,28 @@ def test_what_would_be_refused_is_not_fetched(alice, bob, eve, url):
 
 def test_nobody_signs_what_a_stranger_sent(alice, bob, eve, url, tmp_path):
     """Else a stranger's result would be one of his for those who trust him, and want signatures."""
-    other = f"file://{tmp_path}/other"
+    other, another = f"file://{tmp_path}/other", f"file://{tmp_path}/another"
     push(eve, url, "of eve")
     with bob.open() as store:
         store.pull(url)
         assert read(store) == "of eve"  # plain data
         done = store.push(other)
-        assert (done.entries, done.withheld) == (0, 1)
+        assert (done.entries, done.withheld) == (1, 0)
+        assert store.push(other).entries == 0
     trusts(alice, bob)
     with alice.open() as store:
-        assert store.pull(other).entries == 0
+        assert store.pull(other).entries == 1
+        assert read(store) == "of eve"
+        store.settings = Settings({"require_signed": True})
+        assert read(store) is MISS
+        assert store.index.record(FUNCTION + KEY).origin == "unsigned"
     trusts(bob, eve)
     with bob.open() as store:
-        assert store.push(other).entries == 1
+        assert store.push(another).entries == 1
     trusts(alice, bob)
     with alice.open() as store:
         store.settings = Settings({"require_signed": True})
-        assert store.pull(other).entries == 1
+        assert store.pull(another).entries == 1
         assert read(store) == "of eve"
 
 

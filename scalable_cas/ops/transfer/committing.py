@@ -20,22 +20,28 @@ if TYPE_CHECKING:
 
 
 def commit(
-    repository: Repository, records: Sequence[bytes], places: Sequence[ObjectPlace], after: int = 0
+    repository: Repository,
+    records: Sequence[bytes],
+    places: Sequence[ObjectPlace],
+    after: int = 0,
+    *,
+    signed: bool = True,
 ) -> tuple[bytes, str, int]:
-    """Write a segment with these packed records and places, signed with the user's own key, and add it to
-    the view; returns its number, file and length. It says that it was written later than ``after`` (ns),
-    whatever the clock says: readers take the place of the youngest.
+    """Write a segment with these packed records and places, signed with the user's own key unless they are
+    not ``signed``, and add it to the view; returns its number, file and length. It says that it was written
+    later than ``after`` (ns), whatever the clock says: readers take the place of the youngest.
 
     Raises:
         RemoteError: it could not be written.
         StoreReadOnly, StoreBusy: the view cannot be written.
     """
-    key = trust.own_key()
+    key = trust.own_key() if signed else None
     now = clock.now_ns()
     created = min(max(now, after + 1), segments.LATEST)
     number = os.urandom(16)
-    segment = Segment(repository.remote_id, key.public, number, created, tuple(records), tuple(places))
-    data = segments.pack(segment, key.sign)
+    signer = b"" if key is None else key.public
+    segment = Segment(repository.remote_id, signer, number, created, tuple(records), tuple(places))
+    data = segments.pack(segment, None if key is None else key.sign)
     name = layout.segment_name(now, number)
     if not repository.remote.put(name, data):
         raise RemoteError(repository.url, "", "a random name is taken; is the system's randomness broken?")

@@ -239,7 +239,8 @@ class _Pushing:
     def _commit(self, batch: Batch) -> None:
         """Name what was sent. Keeps I2: an entry that lacks an object is left out."""
         sent = self._view.sent()
-        packed = []
+        signed: list[bytes] = []
+        unsigned: list[bytes] = []  # of strangers
         for entry in batch.entries:
             if not self._failed.isdisjoint(entry.closure):
                 self._broken.append(entry.rowkey)
@@ -247,15 +248,18 @@ class _Pushing:
             record = self._store.index.record_bytes(entry.rowkey)
             if record is None or records.brief(record)[2] != entry.oid:
                 continue  # forgotten or computed anew since the plan; the next push sees to it
-            packed.append(_anonymous(record) if entry.foreign else record)
+            record = _anonymous(record) if entry.foreign else record
+            (signed if entry.signed else unsigned).append(record)
         places = list(sent.values())
-        for part in _parts(packed, places):
+        for part in _parts(signed, places):  # the places come first
             commit(self._repository, *part)
+        for part in _parts(unsigned, []):
+            commit(self._repository, *part, signed=False)
         self._view.note_good(
             [place for place in places if (place.holder or place.oid) not in self._condemned]
         )
         self._view.forget_sent(sorted({place.holder or place.oid for place in places}))
-        self._entries += len(packed)
+        self._entries += len(signed) + len(unsigned)
         self._objects += len(places)
 
 
@@ -270,7 +274,9 @@ def _file_of(place: ObjectPlace) -> str:
 
 
 def _anonymous(packed: bytes) -> bytes:
-    """A record from elsewhere without the name of who signed it there: who signs now answers for it."""
+    """A record from elsewhere without the name of who signed it there: who signs now answers for it, or
+    nobody does.
+    """
     record = records.unpack(packed)
     record.origin = ""
     return record.pack()

@@ -48,11 +48,14 @@ class Wanted(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """An entry to send: its row key, its root, whether it came from elsewhere itself, and its closure."""
+    """An entry to send: its row key, its root, whether it came from elsewhere itself, whether it is to be
+    signed, and its closure.
+    """
 
     rowkey: bytes
     oid: bytes
     foreign: bool
+    signed: bool
     closure: tuple[bytes, ...]
 
 
@@ -176,15 +179,16 @@ class _Planning:
         chosen = []
         for rowkey, row in entries:
             foreign = bool(row[rows.FLAGS_AT] & rows.FOREIGN)
-            if foreign and not self._may_vouch(rowkey):
+            if foreign and trust.refusal_of(self._store, rowkey) is not None:
                 self.withheld += 1
                 continue
+            signed = not foreign or self._may_vouch(rowkey)
             try:
                 closure = self._reach.entry(rowkey, row)
             except (ObjectNotFound, CorruptObject, ObjectUnreadable):
                 self.broken.append(rowkey)
                 continue
-            chosen.append(Outgoing(rowkey, closure[-1], foreign, closure))
+            chosen.append(Outgoing(rowkey, closure[-1], foreign, signed, closure))
         lacking = self._lacking([oid for entry in chosen for oid in entry.closure])
         for entry in chosen:
             new = [(oid, lacking[oid]) for oid in entry.closure if oid in lacking]
@@ -221,8 +225,9 @@ class _Planning:
         return len(wanted)
 
     def _may_vouch(self, rowkey: bytes) -> bool:
-        """Whether an entry from elsewhere may be sent on. Whoever sends it signs it, and so vouches for it
-        before those who trust him, who may want signatures for plain data too: so he must trust its signer.
+        """Whether an entry from elsewhere may be sent on with this user's signature. That vouches for it before
+        those who trust him, and may want signatures for plain data too: so he must trust its signer. Plain
+        data of others is copied as nobody's.
         """
         row, record = self._store.index.entry(rowkey)
         if row is None or record is None:
