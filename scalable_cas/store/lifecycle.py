@@ -27,7 +27,7 @@ def register(store: StoreCore) -> None:
     if not _hooked:
         import atexit
 
-        atexit.register(close_all)
+        atexit.register(_end)
         os.register_at_fork(after_in_child=_after_fork)
         _hooked = True
     process = sys.modules.get("multiprocessing.process")
@@ -35,7 +35,7 @@ def register(store: StoreCore) -> None:
         # Workers leave through os._exit, which runs no atexit handlers, but multiprocessing's own.
         from multiprocessing.util import Finalize
 
-        Finalize(None, close_all, exitpriority=10)
+        Finalize(None, _end, exitpriority=10)
         _finalizer_of = os.getpid()
 
 
@@ -92,11 +92,16 @@ def is_registered(store: StoreCore) -> bool:
 
 
 def close_all() -> None:
-    """Close every open store: at exit."""
-    global _ending
-    _ending = True
+    """Close every open store."""
     for store in list(_open):
         store.close()
+
+
+def _end() -> None:
+    """At exit."""
+    global _ending
+    _ending = True
+    close_all()
 
 
 def is_ending() -> bool:
