@@ -225,9 +225,9 @@ class _Planning:
         return len(wanted)
 
     def _may_vouch(self, rowkey: bytes) -> bool:
-        """Whether an entry from elsewhere may be sent on with this user's signature. That vouches for it before
-        those who trust him, and may want signatures for plain data too: so he must trust its signer. Plain
-        data of others is copied as nobody's.
+        """Whether an entry from elsewhere may be sent on with this user's signature. That vouches for it
+        before those who trust him, and may want signatures for plain data too: so he must trust its signer.
+        Plain data of others is copied as nobody's.
         """
         row, record = self._store.index.entry(rowkey)
         if row is None or record is None:
