@@ -113,7 +113,8 @@ def test_nobody_signs_what_a_stranger_sent(alice, bob, eve, url, tmp_path):
         assert store.pull(other).entries == 1
         assert read(store) == "of eve"
         store.settings = Settings({"require_signed": True})
-        assert read(store) is MISS
+        with recorded():
+            assert read(store) is MISS
         assert store.index.record(FUNCTION + KEY).origin == "unsigned"
     trusts(bob, eve)
     with bob.open() as store:
