@@ -485,6 +485,13 @@ def test_a_function_of_singledispatch_is_what_it_chooses_from():
     assert encode(used.dispatch) != encode(dispatched(2).dispatch)
 
 
+@pytest.fixture
+def own_store(monkeypatch, tmp_path):
+    """Asking for a call's key opens the store."""
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path / 'store'}")
+
+
+@pytest.mark.usefixtures("own_store")
 def test_a_function_of_singledispatch_can_be_cached():
     one, two = cacheable(dispatched(1)), cacheable(dispatched(2))
     assert one.cache_key(1) == cacheable(dispatched(1)).cache_key(1) != two.cache_key(1)
@@ -639,6 +646,7 @@ def test_a_default_without_an_encoding_counts_by_its_place():
     assert encode(make()) == encode(make())
 
 
+@pytest.mark.usefixtures("own_store")
 def test_a_cached_function_may_be_cached_again():
     def make(step):
         return cacheable(closure(step))
@@ -812,9 +820,8 @@ def test_classes_that_call_themselves_equal_are_told_apart():
     assert encode([North(), South("a")]) == encode([North(), South("a")])
 
 
-def test_the_outline_of_an_object_whose_class_calls_itself_equal(monkeypatch, tmp_path):
-    monkeypatch.setenv("SCALABLE_CACHE_DIR", f"{tmp_path / 'store'}")
-
+@pytest.mark.usefixtures("own_store")
+def test_the_outline_of_an_object_whose_class_calls_itself_equal():
     @cacheable
     def told(where):
         return type(where).__name__

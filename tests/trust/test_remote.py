@@ -109,13 +109,13 @@ def test_nobody_signs_what_a_stranger_sent(alice, bob, eve, url, tmp_path):
         assert (done.entries, done.withheld) == (1, 0)
         assert store.push(other).entries == 0
     trusts(alice, bob)
-    with alice.open() as store:
+    with recorded() as warned, alice.open() as store:
         assert store.pull(other).entries == 1
         assert read(store) == "of eve"
         store.settings = Settings({"require_signed": True})
-        with recorded():
-            assert read(store) is MISS
+        assert read(store) is MISS
         assert store.index.record(FUNCTION + KEY).origin == "unsigned"
+    assert ["nobody signed it" in text for text in warned] == [True]
     trusts(bob, eve)
     with bob.open() as store:
         assert store.push(another).entries == 1
