@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: Item sizes in bytes that may be shuffled: those of numbers.
 ITEMS = (2, 4, 8, 16)
+#: So many numbers numpy puts in place by one call, although one for each byte of theirs is faster: each lets
+#: go of the interpreter, and threads that unpack small chunks side by side wait for their turns (`verify` of
+#: chunks of 64 KiB is 8 % faster so).
+_FEW = 32 << 10
 
 
 def prepare() -> None:
@@ -47,8 +51,11 @@ def unshuffle_into(content: Content, item: int, target: memoryview) -> None:
     if numpy is not None:
         planes = numpy.frombuffer(view[:whole], numpy.uint8).reshape(item, count)
         lines = numpy.frombuffer(target[:whole], numpy.uint8).reshape(count, item)
-        for at in range(item):  # 2.4 times as fast as lines[:] = planes.T
-            lines[:, at] = planes[at]
+        if count < _FEW:
+            lines[:] = planes.T
+        else:  # 1.4 to 2.4 times as fast
+            for at in range(item):
+                lines[:, at] = planes[at]
     else:
         body = bytearray(whole)
         for at in range(item):
