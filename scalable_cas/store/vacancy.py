@@ -34,7 +34,7 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
     """
     try:
         names = sorted(os.listdir(root))
-        strange = [name for name in names if name in _FOLDERS and not _is_ours(root, name, texts)]
+        strange = [name for name in names if name in FOLDERS and not _is_ours(root, name, texts)]
     except (FileNotFoundError, NotADirectoryError):  # who makes it says what is wrong with that
         return True
     except OSError as error:
@@ -46,7 +46,7 @@ def require_vacant(root: str, texts: dict[str, bytes]) -> bool:
         if os.path.basename(root) == STORE_FOLDER:
             remedy = "move that away, or name another folder"
         raise ConfigError(root, f"it is no store, and {strange[0]!r} in it is not ours; {remedy}")
-    return all(name in _FOLDERS or name in texts or name in _OTHERS for name in names)
+    return all(name in FOLDERS or name in texts or name in _OTHERS for name in names)
 
 
 def place_to_make(root: str) -> str:
@@ -86,7 +86,7 @@ def _is_ours(root: str, name: str, texts: dict[str, bytes]) -> bool:
     inside = [item for item in _listing(path) if not item.startswith(".nfs")]
     if name == layout.INDEX and "data.mdb" in inside and not any(lock in inside for lock in _LOCKS):
         return any(_content(f"{root}/{text}") == content for text, content in texts.items())
-    return all(map(_FOLDERS[name], inside))
+    return all(map(FOLDERS[name], inside))
 
 
 def _content(path: str) -> bytes:
@@ -131,7 +131,7 @@ def _in_quarantine(name: str) -> bool:
     return is_set_aside(name) or _in_objects(name)
 
 
-_FOLDERS: dict[str, Callable[[str], bool]] = {
+FOLDERS: dict[str, Callable[[str], bool]] = {
     layout.TMP: _in_tmp,
     layout.OBJECTS: _in_objects,
     layout.JOURNAL: _in_journal,

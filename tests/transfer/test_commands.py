@@ -362,8 +362,9 @@ def test_what_is_neither_a_name_nor_a_url_is_told_how_to_be_one(cas, added):  # 
 def test_the_folder_of_a_store_is_no_remote(cas, place, path):  # noqa: F811
     cas("init")
     before = sorted(path.iterdir())
-    for folder in (path, path / "sub"):
+    for folder in (path, path / "objects", path / "tmp" / "remote"):
         assert cas("remote", "add", "x", f"file://{folder}").code == 2
         done = cas("push", f"file://{folder}")
-        assert (done.code, "is a store, or lies in one" in done.err) == (1, True)
+        assert (done.code, "is a store, or a part of one" in done.err) == (1, True)
     assert sorted(path.iterdir()) == before
+    assert cas("remote", "add", "x", f"file://{path}/remote").code == 0  # a folder of its own

@@ -23,6 +23,7 @@ from scalable_cas.ops.transfer.segments import Source
 from scalable_cas.ops.transfer.view import View
 from scalable_cas.remotes.base import Settings, open_remote, parse_url
 from scalable_cas.storage import fs, signing
+from scalable_cas.store.vacancy import FOLDERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,22 +159,24 @@ def _format(remote: Remote, *, create: bool) -> layout.RemoteFormat:
 
 
 def refuse_store(url: str) -> None:
-    """Refuse the folder of a store as a remote: the two would take each other's files for their own.
+    """Refuse the folder of a store as a remote, and those that it keeps its own files in: the two would take
+    each other's for their own.
 
     Raises:
-        ConfigError: the URL leads to one, or into one.
+        ConfigError: the URL leads to one.
     """
     if not url.lower().startswith("file:"):
         return
-    folder = "/" + parse_url(url).path
+    folder, below = "/" + parse_url(url).path.rstrip("/"), ""
     marks = store_layout.FORMAT_FILE, store_layout.OBJECTS
-    while folder != "/":
-        if all(os.path.exists(f"{folder}/{name}") for name in marks):
+    while folder:
+        is_store = all(os.path.exists(f"{folder}/{name}") for name in marks)
+        if is_store and (not below or below in FOLDERS):
             remedy = f"`scalable-cas --store {folder} push URL` sends what this store has"
             raise ConfigError(
-                url, f"is a store, or lies in one; a remote is a folder of its own, to push to: {remedy}"
+                url, f"is a store, or a part of one; a remote is a folder of its own, to push to: {remedy}"
             )
-        folder = os.path.dirname(folder)
+        folder, _, below = folder.rpartition("/")
 
 
 # --- the remotes that a store knows ------------------------------------------------------------------------
