@@ -1,8 +1,9 @@
 """A reserve of space, so that a store on a full disk can be cleared.
 
 To forget something takes space before any comes back: a tombstone in the journal, fresh pages of the index.
-So a store keeps a file of one MiB in ``tmp/`` that holds nothing. It is made with the store, and again by gc;
-it goes when `clear` or gc finds the disk full, and then the work goes on in small pieces, which that is
+So a store keeps a file of one MiB in ``tmp/`` that holds nothing. It is made as soon as a store that is
+written to, made or collected finds that space becomes scarce: where there is plenty nobody needs it. It goes
+when `clear` or gc finds the disk full, and then the work goes on in small pieces, which that is
 enough for. Nothing else looks at it.
 """
 
@@ -26,19 +27,22 @@ if TYPE_CHECKING:
 #: each of three tables, and those above them; each transaction uses again what earlier ones gave back.
 FEW = 16
 BYTES = 1 << 20
-#: It is made only where so many times as much is free.
-PLENTY = 8
+#: It is made while less than this is free, and more than `LEAST`. What fills the disk from here within a
+#: second finds none; then others have to make room.
+SCARCE = 4 << 30
+LEAST = 8 << 20
+LOOK_SECONDS = 1.0
 
 
 def keep(root: str) -> None:
-    """Make the reserve if it is missing and there is plenty of space."""
+    """Make the reserve if it is missing, and space is scarce but there."""
     path = f"{root}/{layout.BALLAST}"
     try:
         with suppress(FileNotFoundError):
             if os.stat(path).st_size >= BYTES:
                 return
-        free = os.statvfs(root)
-        if free.f_bavail * free.f_frsize < PLENTY * BYTES:
+        found = os.statvfs(root)
+        if not LEAST <= found.f_bavail * found.f_frsize < SCARCE:
             return
         try:
             fs.reserve(path, BYTES)

@@ -24,7 +24,7 @@ from scalable_cas import clock
 from scalable_cas.errors import ScalableCasError, StoreBusy, StoreReadOnly
 from scalable_cas.storage import fs
 from scalable_cas.storage.write_lock import WRITE_WAIT
-from scalable_cas.store import lifecycle
+from scalable_cas.store import ballast, lifecycle
 from scalable_cas.store.publishing import publish
 
 TYPE_CHECKING = False
@@ -71,6 +71,7 @@ class Writer:
         self._lock_wait = WRITE_WAIT  # seconds to wait for the write lock
         self._closing = False
         self._packed = False  # whether a pack was written
+        self._reserved = -ballast.LOOK_SECONDS  # when the reserve of space was looked at; monotonic seconds
 
     def add(self, item: Pending, *, now: bool) -> None:
         """Queue a result; with ``now`` it is in the files when this returns. Of a store that cannot be
@@ -196,6 +197,7 @@ class Writer:
             raise StoreReadOnly(store.root, "it is read-only")
         if not store.is_alive():
             return  # the folder was removed while these were queued, which clears them too
+        self._keep_reserve()
         epoch = store.index.number("epoch")
         placed = self._put(batch)
         segments: set[str] = set()  # of the journal, that were written to
@@ -229,6 +231,13 @@ class Writer:
             self._remember(placed)
             self._unsynced |= segments  # for `sync`, which cannot tell how far the thread is
             self._flush_soon(segments)
+
+    def _keep_reserve(self) -> None:
+        """For the day when the disk is full. Looked at now and then: it costs two questions to the system."""
+        now = clock.monotonic()
+        if now - self._reserved >= ballast.LOOK_SECONDS:
+            self._reserved = now
+            ballast.keep(self._store.root)
 
     def _put(self, batch: list[Pending]) -> dict[bytes, Placed]:
         store = self._store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,3 +131,16 @@ def test_batches():
 
     with pytest.raises(StoreFull):
         ballast.in_batches("/nowhere", [1], always_full, 1)
+
+
+@pytest.mark.parametrize(("megabytes", "made"), [(4, False), (9, True), (4_000, True), (5_000, False)])
+def test_a_reserve_is_made_where_space_becomes_scarce(store_path, monkeypatch, megabytes, made):
+    found = SimpleNamespace(f_bavail=100_000 << 8, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    assert quick(1) == value(1)
+    forget_open_stores()
+    assert not (store_path / "tmp" / "ballast").exists()
+    found.f_bavail = megabytes << 8
+    assert quick(2) == value(2)
+    forget_open_stores()
+    assert (store_path / "tmp" / "ballast").exists() is made
