@@ -26,7 +26,6 @@ from scalable_cas.format import record as records
 from scalable_cas.format import rows, shuffle
 from scalable_cas.ops.checking import Checked, Room, check_loose, check_pack
 from scalable_cas.ops.closure import descendants
-from scalable_cas.storage.index import secret_id
 from scalable_cas.storage.journal import SegmentFault
 from scalable_cas.store.moving import rewrite, set_aside
 
@@ -202,7 +201,7 @@ def _still_needed(
 
 def _entries(store: StoreCore, result: Verification) -> Iterator[tuple[bytes, Record]]:
     """Every entry whose row and record can be read; the others are findings."""
-    foreign = store.index.meta("secret") != secret_id(store.secret)
+    foreign = not store.index.is_ours()
     for rowkey, row in store.index.scan("refs"):
         name = rowkey[8:].hex()
         if not foreign and (

@@ -71,13 +71,16 @@ class Index:
             raise
 
     def _check(self, store_id: bytes) -> None:
-        schema, store, secret = (self.meta(name) for name in ("schema", "store", "secret"))
-        if schema != _NUMBER.pack(rows.SCHEMA):
+        if self.meta("schema") != _NUMBER.pack(rows.SCHEMA):
             raise IndexDamaged(self.path, "it has another schema")
-        if store != store_id:
+        if self.meta("store") != store_id:
             raise IndexDamaged(self.path, "it belongs to another store")
-        if secret != secret_id(self.secret) and not self.environment.read_only:
+        if not self.environment.read_only and not self.is_ours():
             raise IndexDamaged(self.path, "it was written with another user's key")
+
+    def is_ours(self) -> bool:
+        """Whether its rows carry this user's tags."""
+        return self.meta("secret") == secret_id(self.secret)
 
     def close(self) -> None:
         """Give the environment back."""
@@ -90,10 +93,8 @@ class Index:
 
     def _rows(self, database: str, keys: Sequence[bytes]) -> list[bytes | None]:
         handle = self.environment.db[database]
-        found: list[bytes | None] = self.environment.read(
-            lambda transaction: [transaction.get(key, db=handle) for key in keys]
-        )
-        return found
+        read: Callable[..., list[bytes | None]] = self.environment.read
+        return read(lambda transaction: [transaction.get(key, db=handle) for key in keys])
 
     def meta(self, name: str) -> bytes | None:
         """A meta row."""
@@ -234,9 +235,7 @@ class Index:
     @contextmanager
     def write_and_hold(self, change: Callable[[Changes], Any]) -> Iterator[Any]:
         """Run ``change`` as `write` does, and give a read transaction that sees exactly its outcome: nobody
-        can write in between.
-
-        For the collector, which fixes its cutoff and its roots in one step.
+        can write in between. For the collector, which fixes its cutoff and its roots in one step.
 
         Raises:
             StoreBusy, StoreReadOnly, IndexDamaged: as `write`.

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
+
+from blake3 import blake3
 
 from scalable_cas import clock
 from scalable_cas.errors import MalformedObject, ScalableCasError
@@ -106,6 +109,17 @@ class Journal:
         except FileNotFoundError:
             return []
         return sorted(f"{self.folder}/{name}" for name in names if name.endswith(SEGMENT_SUFFIX))
+
+    def state(self) -> int:
+        """A number that changes, but for once in 2^63 times, when anything is appended or folded."""
+        sizes = []
+        for path in self.segments():
+            with suppress(OSError):
+                sizes.append(f"{path} {os.stat(path).st_size}")
+        return (
+            int.from_bytes(blake3("\n".join(sizes).encode("utf-8", "surrogateescape")).digest(8), "little")
+            >> 1
+        )
 
     def idle(self) -> list[str]:
         """The segments that no living process is writing to."""

@@ -163,15 +163,27 @@ class StoreCore(ObjectAccess):
         place = opening.IndexPlace(self.root, self.index_path, self.format.store_id, self.secret)
         read_only = not os.access(self.root, os.W_OK) and not self.index_is_local
         try:
-            return place.open(self.journal, self.objects, read_only=read_only)
+            index = place.open(self.journal, self.objects, read_only=read_only)
+            if not read_only or index.is_ours():
+                return index
+            index.close()
+            return self._open_own_index()
         except IndexDamaged as error:
-            if not self._heal or read_only:
+            if not self._heal:
                 raise
+            if read_only:
+                return self._open_own_index()
             said = (
                 f"the index {error.path} could not be used ({error.reason}) and has been rebuilt from files"
             )
             self.trouble(ScalableCasError(said))
             return place.rebuild(self.journal, self.objects)
+
+    def _open_own_index(self) -> Index:
+        """Of a store whose index is another user's, or damaged, and that this one may not write."""
+        self.index_path = opening.path_on_node(self.format.store_id)
+        place = opening.IndexPlace(self.root, self.index_path, self.format.store_id, self.secret)
+        return place.open_of_another(self.journal, self.objects)
 
     def flush(self) -> None:
         """Write what is queued, here and in other handles of this store in this process."""

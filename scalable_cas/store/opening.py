@@ -128,8 +128,17 @@ def index_path(root: str, store_id: bytes, environ: config.Environ) -> str:
         named = config.local_folder(environ.index_dir, "SCALABLE_INDEX_DIR")
         return os.path.join(os.path.abspath(named), store_id.hex())
     if netfs.network_type(root) is not None:
-        return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
+        return path_on_node(store_id)
     return f"{root}/{layout.INDEX}"
+
+
+def path_on_node(store_id: bytes) -> str:
+    """Where this user keeps the index of a store whose own place for it is no use to him."""
+    return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
+
+
+#: A meta row of an index that follows somebody else's store: which journal it was made from.
+_JOURNAL = "journal"
 
 
 class IndexPlace:
@@ -157,6 +166,36 @@ class IndexPlace:
         if not read_only and not index.number("filled"):
             self._fill(index, journal, objects)
         return index
+
+    def open_of_another(self, journal: Journal, objects: Objects) -> Index:
+        """Open this user's own index of a store that he may only read and that is somebody else's: whose rows
+        have tags that he cannot check, so they are made anew, as of any entry from elsewhere. Where the
+        journal has changed since, all of it is: nobody tells what was stored or forgotten.
+
+        Raises:
+            StoreReadOnly, StoreBusy: it cannot be made.
+        """
+        folder = os.path.dirname(self._path)
+        fs.make_folder(folder)
+        if os.stat(folder).st_uid != os.geteuid():
+            raise StoreReadOnly(folder, "it belongs to another user")
+        state = journal.state()
+        lock = LockFile(f"{self._path}.lock")
+        try:
+            lock.exclusive_within(0, REBUILD_WAIT)
+            try:
+                index = self.open(journal, objects, read_only=False)
+                if index.number(_JOURNAL) == state:
+                    return index
+                index.close()
+            except IndexDamaged:  # or made with another key
+                pass
+            fs.remove_tree(self._path)
+            index = self.open(journal, objects, read_only=False)
+            index.write(lambda changes: changes.set_number(_JOURNAL, state))
+            return index
+        finally:
+            lock.close()
 
     def _is_there(self) -> bool:
         try:
