@@ -8,6 +8,7 @@ once, in huge pages, and everything is read, decompressed and verified in it.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from io import BytesIO
 
 #: From this size on huge pages pay (they are of 2 MiB).
@@ -45,6 +46,16 @@ def _taken(size: int) -> memoryview:
     return memoryview(taken)
 
 
+class _Lent(BytesIO):
+    """Memory that may be dropped while parts of it are lent still: by the collector, with the traceback of a
+    fault. Python closes it first, which cannot be done then, and would print that from 3.13 on.
+    """
+
+    def close(self) -> None:
+        with suppress(BufferError):
+            super().close()
+
+
 class Bytes:
     """A ``bytes`` of ``size`` that is filled in place: `view` while it is filled, `finish` once it is.
 
@@ -53,7 +64,7 @@ class Bytes:
     """
 
     def __init__(self, size: int) -> None:
-        self._file = BytesIO()
+        self._file = _Lent()
         if size:
             self._file.seek(size - 1)
             self._file.write(b"\0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import random
@@ -239,6 +240,18 @@ def test_memory_is_taken_without_numpy_too(monkeypatch, size):
     frozen = memory.Bytes(size)
     frozen.view[:] = noise(8, size)
     assert frozen.finish() == noise(8, size)
+
+
+def test_memory_that_is_dropped_while_it_is_lent_says_nothing(monkeypatch):
+    """As with the traceback of a fault, which the collector finds; Python 3.13 printed an error."""
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    taken = memory.Bytes(5_000_000)
+    held = [taken, taken.view[:10]]
+    held.append(held)
+    del taken, held
+    gc.collect()
+    assert not said
 
 
 def test_memory_of_a_result_is_not_shared_with_a_forked_child(monkeypatch):
