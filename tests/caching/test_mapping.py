@@ -340,6 +340,7 @@ def test_without_the_stat_cache_every_map_is_hashed(hashed, monkeypatch):
     for _ in range(3):
         assert is_map(mapped(LENGTH))
     assert hashed == [1, 1, 1]
+    forget_open_stores()
 
 
 def test_a_coroutine_function_can_be_mapped_too_and_bypassed():

@@ -28,6 +28,7 @@ LARGE = 200_000
 
 @pytest.fixture(autouse=True)
 def _fresh(workdir, monkeypatch):
+    forget_open_stores()  # one of an earlier test may have switched the stat cache off for this process
     runs.clear()
     monkeypatch.setenv("SCALABLE_CACHE_DIR", str(workdir / "cache"))
 
