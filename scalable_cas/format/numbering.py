@@ -51,7 +51,7 @@ def pack_number(sequence: int) -> bytes:
 def numbered(packed: bytes, sequence: bytes) -> bytes:
     """What `pack_unnumbered` gave, with a number that `pack_number` made: the bytes of the record with it.
 
-    The number follows the text of the function's name, and that four fields of known lengths.
+    The number follows the text of the function's name, and that three fields of known lengths.
     """
     at = _NAME_AT if packed[0] <= _FIXMAP else _NAME_AT + 2
     form = packed[at]

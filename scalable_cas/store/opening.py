@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scalable_cas import config
+from scalable_cas import clock, config
 from scalable_cas.errors import (
     ConfigError,
     FormatDamaged,
@@ -22,6 +22,7 @@ from scalable_cas.store import ballast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from scalable_cas.storage.index import Changes
     from scalable_cas.storage.journal import Journal
     from scalable_cas.storage.objects import Objects
 
@@ -137,8 +138,13 @@ def path_on_node(store_id: bytes) -> str:
     return f"{config.temporary_dir()}/scalable-cas-{os.geteuid()}/{store_id.hex()}"
 
 
-#: A meta row of an index that follows somebody else's store: which journal it was made from.
-_JOURNAL = "journal"
+#: Meta rows of an index that follows somebody else's store: which journal it was made from, and when (ns
+#: since 1970) it may be made anew.
+_JOURNAL, _DUE = "journal", "due"
+#: One that took `QUICK` seconds or more is used for so many times as long, whatever the journal says: 5 % of
+#: the time at most goes into it. Not longer than a day: then the clock was wrong.
+SHARE, QUICK = 20, 1.0
+_LONGEST_WAIT = 24 * 3600 * 10**9
 
 
 class IndexPlace:
@@ -170,7 +176,8 @@ class IndexPlace:
     def open_of_another(self, journal: Journal, objects: Objects) -> Index:
         """Open this user's own index of a store that he may only read and that is somebody else's: whose rows
         have tags that he cannot check, so they are made anew, as of any entry from elsewhere. Where the
-        journal has changed since, all of it is: nobody tells what was stored or forgotten.
+        journal has changed since, all of it is: nobody tells what was stored or forgotten. Of a large store
+        not each time, for its owner may store something every second (`SHARE`).
 
         Raises:
             StoreReadOnly, StoreBusy: it cannot be made.
@@ -185,14 +192,24 @@ class IndexPlace:
             lock.exclusive_within(0, REBUILD_WAIT)
             try:
                 index = self.open(journal, objects, read_only=False)
-                if index.number(_JOURNAL) == state:
+                now = clock.now_ns()
+                waits = now < index.number(_DUE) <= now + _LONGEST_WAIT
+                if index.number(_JOURNAL) == state or waits:
                     return index
                 index.close()
             except IndexDamaged:  # or made with another key
                 pass
+            started = clock.monotonic()
             fs.remove_tree(self._path)
             index = self.open(journal, objects, read_only=False)
-            index.write(lambda changes: changes.set_number(_JOURNAL, state))
+            took = clock.monotonic() - started
+            due = clock.now_ns() + (int(SHARE * took * 1e9) if took >= QUICK else 0)
+
+            def note(changes: Changes) -> None:
+                changes.set_number(_JOURNAL, state)
+                changes.set_number(_DUE, due)
+
+            index.write(note)
             return index
         finally:
             lock.close()

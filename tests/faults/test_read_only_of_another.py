@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
 
 from scalable_cas import Store
+from scalable_cas.errors import StoreReadOnly
+from scalable_cas.storage.journal import Journal
+from scalable_cas.storage.objects import Objects
+from scalable_cas.store import opening
+from scalable_cas.store.opening import IndexPlace
+from tests.faults.others_functions import plain
 from tests.support.processes import run
+from tests.support.stores import forget_open_stores
 
 #: What the second user has is another home, so another key, and no right to write; Python itself may lie where no third
 #: user could read it.
@@ -58,6 +66,37 @@ def test_hits_of_a_store_that_another_user_may_only_read(place, monkeypatch):
     with Store.open(place / "store") as store:
         store.forget([entry.record.rowkey for entry in store.entries()])
     assert call(place, "reader", 1, 2, 3) == (0, 0)
+
+
+def open_place(tmp_path, store):
+    place = IndexPlace(store.root, str(tmp_path / "node" / "index"), store.format.store_id, b"r" * 32)
+    return place.open_of_another(Journal(store.root, store.format.store_id, b"r" * 32), Objects(store.root))
+
+
+@pytest.mark.parametrize(("quick", "entries"), [(1.0, 2), (0.0, 1)])
+def test_the_index_of_a_large_store_is_not_made_anew_each_time(tmp_path, monkeypatch, quick, entries):
+    monkeypatch.setattr(opening, "QUICK", quick)
+    monkeypatch.setattr(opening, "SHARE", 10**6)
+    monkeypatch.setenv("SCALABLE_CACHE_DIR", str(tmp_path / "store"))
+    plain(1)
+    forget_open_stores()
+    with Store.open(tmp_path / "store") as store:
+        open_place(tmp_path, store).close()
+    plain(2)
+    forget_open_stores()
+    with Store.open(tmp_path / "store") as store:
+        index = open_place(tmp_path, store)
+        assert index.count("refs") == entries
+        index.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_index_does_not_lie_in_the_folder_of_another(tmp_path):
+    with Store.init(tmp_path / "store") as store:
+        (tmp_path / "node").mkdir()
+        os.chown(tmp_path / "node", 65534, 65534)
+        with pytest.raises(StoreReadOnly, match="another user"):
+            open_place(tmp_path, store)
 
 
 def test_hits_where_the_index_is_gone(place):
